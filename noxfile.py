@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one entry point for every check: `nox` runs the usual ones, `nox -s NAME` one, `nox -l` lists them."""
+
+import os
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "venv"
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+nox.options.sessions = ["lint", "types", "c", f"tests-{CURRENT}"]
+
+# The floors of pyproject.toml, as exact versions. cffi 1.15 has no build for later Pythons.
+OLDEST = [
+    "pyopenssl==24.3.0",
+    "cryptography==42.0.0",
+    "idna==3.4",
+    "click==8.1.0",
+    "rich==13.0.0",
+    "cffi==1.15.1; python_version < '3.12'",
+]
+
+# A missing tool skips its session on a contributor's machine and fails it in CI.
+REQUIRE_ALL = os.environ.get("PINVERIFY_REQUIRE_ALL") == "1"
+
+NATIVE = {"PINVERIFY_BUILD_NATIVE": "1"}
+PURE = {"PINVERIFY_BUILD_NATIVE": "0"}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format, clang-format."""
+    session.install(*_pinned("ruff", "clang-format"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("clang-format", "--dry-run", "-Werror", *_c_files())
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict: the package, and a file that uses the public API as a caller would."""
+    # An ordinary install, for the dependencies' types: an editable one would remove the extension that the
+    # contributor's own environment imports from this directory.
+    session.install(".[cli]", *_pinned("mypy", "types-cffi"), env=PURE)
+    session.run("mypy", "--strict", "-p", "pinverify")
+    if Path("tests/typing_api.py").exists():
+        session.run("mypy", "--strict", "tests/typing_api.py")
+
+
+@nox.session(venv_backend="none")
+def c(session: nox.Session) -> None:
+    """The C tests with GCC and Clang: strict warnings, then AddressSanitizer and UBSan."""
+    for compiler in _tools(session, "gcc", "clang"):
+        _make(session, f"CC={compiler}")
+        _make(session, f"CC={compiler}", "SAN=1")
+
+
+@nox.session(venv_backend="none")
+def arm(session: nox.Session) -> None:
+    """The C tests built for AArch64 and run under qemu: other instructions, and char is unsigned there."""
+    compiler, qemu = "aarch64-linux-gnu-gcc", "qemu-aarch64"
+    if len(_tools(session, compiler, qemu)) == 2:
+        _make(session, f"CC={compiler}", f"EXE={qemu} -L /usr/aarch64-linux-gnu")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The whole suite, both engines, with the newest dependencies."""
+    # Editable: pytest finds the package in this directory first, so the extension has to be built into it.
+    session.install("-e", ".[test]", env=NATIVE)
+    _pytest(session)
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """The whole suite with the oldest dependencies; `--force-python 3.10` for the oldest Python too."""
+    session.install("-e", ".[test]", *OLDEST, env=NATIVE)
+    _pytest(session)
+
+
+@nox.session
+def pure(session: nox.Session) -> None:
+    """The whole suite where no extension was built."""
+    # From an unpacked sdist, since this directory may hold the extension of an editable install. It
+    # also shows that the sdist contains all that its tests need.
+    source = _unpacked_sdist(session)
+    session.install(f"{source}[test]", env=PURE)
+    session.chdir(source)
+    session.run("python", "-c", "import importlib.util as i; assert i.find_spec('pinverify._native') is None")
+    # The tests of the extension have to be skipped here, even where nothing else may be.
+    _pytest(session, env={"PINVERIFY_REQUIRE_ALL": "0"})
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The sdist, a wheel made from it elsewhere, and that wheel installed: abi3, and its engine native."""
+    source = _unpacked_sdist(session)
+    wheels = source.parent / "wheels"
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels), str(source), env=NATIVE)
+    (wheel,) = wheels.glob("*.whl")
+    if "-cp310-abi3-" not in wheel.name:
+        session.error(f"the wheel is not for the stable ABI: {wheel.name}")
+    session.install(f"{wheel}[cli]")
+    session.chdir(wheels)  # where no pinverify/ hides the one that was installed
+    # Asked for by name, an engine that cannot be had is an ImportError.
+    session.run("python", "-m", "pinverify", "debug", env={"PINVERIFY_ENGINE": "native"})
+    session.run("pinverify", "--help", silent=True)
+
+
+def _pinned(*names: str) -> list[str]:
+    """The requirements of the `dev` extra for these tools, which is where their versions are kept."""
+    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+    return [line for line in extras["dev"] if line.partition("==")[0] in names]
+
+
+def _c_files() -> list[str]:
+    return sorted(str(path) for folder in ("csrc", "tests/c") for path in Path(folder).glob("*.[ch]"))
+
+
+def _tools(session: nox.Session, *names: str) -> list[str]:
+    """Those of the tools that are installed."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing and REQUIRE_ALL:
+        session.error(f"not installed: {', '.join(missing)}")
+    if missing:
+        session.warn(f"left out, not installed: {', '.join(missing)}")
+    return [name for name in names if name not in missing]
+
+
+def _make(session: nox.Session, *variables: str) -> None:
+    session.run("make", "-s", "--no-print-directory", "-C", "tests/c", "all", *variables, external=True)
+
+
+def _unpacked_sdist(session: nox.Session) -> Path:
+    """Builds the sdist and unpacks it in an empty directory."""
+    session.install("build")
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(folder), env=PURE)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def _pytest(session: nox.Session, env: dict[str, str] | None = None) -> None:
+    # cryptography's own vectors are released with it, number by number.
+    version = session.run(
+        "python", "-c", "from importlib.metadata import version; print(version('cryptography'))", silent=True
+    )
+    session.install(f"cryptography_vectors=={str(version).strip()}")
+    session.run("python", "-m", "pytest", *session.posargs, env=env)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinned TLS contexts for pyOpenSSL: the decision falls inside the handshake, on the chain that was verified."""
+
+from pinverify.context import PinnedContext, Stats, client_context, connect, server_context, verdict
+from pinverify.errors import (
+    InvalidHost,
+    InvalidIdentity,
+    InvalidPin,
+    InvalidPolicy,
+    InvalidTrust,
+    MalformedCertificate,
+    PinExpiryWarning,
+    PinRefused,
+    PinverifyError,
+)
+from pinverify.identity import Identity
+from pinverify.info import EngineInfo, engine_info, spki_sha256
+from pinverify.pins import Kind, Pin, PinSet
+from pinverify.policy import Policy
+from pinverify.verdict import Diagnosis, Reason, Verdict
+
+__all__ = [
+    "Diagnosis",
+    "EngineInfo",
+    "Identity",
+    "InvalidHost",
+    "InvalidIdentity",
+    "InvalidPin",
+    "InvalidPolicy",
+    "InvalidTrust",
+    "Kind",
+    "MalformedCertificate",
+    "Pin",
+    "PinExpiryWarning",
+    "PinRefused",
+    "PinSet",
+    "PinnedContext",
+    "PinverifyError",
+    "Policy",
+    "Reason",
+    "Stats",
+    "Verdict",
+    "client_context",
+    "connect",
+    "engine_info",
+    "server_context",
+    "spki_sha256",
+    "verdict",
+]

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinned contexts: the only builder of an `OpenSSL.SSL.Context` here, and what can be done with the connections of one."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import selectors
+import socket
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple, NoReturn
+
+from OpenSSL import SSL
+from OpenSSL.crypto import X509Store
+
+from pinverify.engine import engine, openssl
+from pinverify.engine.guard import Guard, OnViolation
+from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinRefused, PinverifyError
+from pinverify.hostnames import canonical_host, host_ip
+from pinverify.identity import Identity, IdentitySource
+from pinverify.pins import Pin, PinSet
+from pinverify.policy import Policy
+from pinverify.trust import Anchors, TrustSource, load_anchors
+from pinverify.verdict import Reason, Verdict
+
+__all__ = ["PinnedContext", "Stats", "client_context", "connect", "server_context", "verdict"]
+
+# No cipher suite without certificates: those never come to a verify callback.
+_NO_ANONYMOUS = b":!aNULL:!eNULL:!PSK:!SRP"
+
+_VERSIONS = {
+    (False, "TLSv1.2"): SSL.TLS1_2_VERSION,
+    (False, "TLSv1.3"): SSL.TLS1_3_VERSION,
+    (True, "DTLSv1.2"): 0xFEFD,  # DTLS1_2_VERSION, which pyOpenSSL has no name for
+}
+_METHODS = {  # by (is_server, dtls)
+    (False, False): SSL.TLS_CLIENT_METHOD,
+    (True, False): SSL.TLS_SERVER_METHOD,
+    (False, True): SSL.DTLS_CLIENT_METHOD,
+    (True, True): SSL.DTLS_SERVER_METHOD,
+}
+_EXPIRY_NOTICE = timedelta(days=30)
+
+
+class Stats(NamedTuple):
+    """How the handshakes of a context have ended so far."""
+
+    accepted: int
+    refused: int
+    reported: int  # of those accepted: violations that the entry only reports
+    by_reason: Mapping[Reason, int]
+
+
+class PinnedContext(SSL.Context):
+    """An `OpenSSL.SSL.Context` whose connections are accepted only as its policy says; made by `client_context` and
+    `server_context`.
+
+    It is complete, reusable, and safe to use from many threads. Whatever else a Context can be told before its first
+    connection, it can be told too. `set_verify` is refused.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        anchors: Anchors,
+        *,
+        is_server: bool,
+        pins_only: bool,
+        dtls: bool,
+        minimum_version: str | None,
+        on_violation: OnViolation | None,
+    ) -> None:
+        super().__init__(_METHODS[is_server, dtls])
+        self._anchors = anchors
+        self._owns_anchors = False
+        self._scope = (b"server" if is_server else b"client", b"pins" if pins_only else b"pkix", policy.fingerprint)
+        self._minimum = _version(minimum_version, dtls)
+        super().set_min_proto_version(self._minimum)
+        self.set_cipher_list(b"DEFAULT")
+        anchors.share_with(self)
+        self.set_session_id(b"")
+        self._guard = engine.install(
+            self, policy, is_server=is_server, pins_only=pins_only, on_violation=on_violation
+        )
+        # pyOpenSSL asks the verify helper of the context for exceptions, and gives each connection a reference to all
+        # three helpers. Connection.set_verify overwrites the first; what C looks at must live as long as the connection.
+        self._verify_helper: Any = self._guard
+        self._cookie_generate_helper: Any = self._guard
+        self._cookie_verify_helper: Any = self._guard
+
+    @property
+    def engine(self) -> str:
+        """The engine that decides: `"native"` or `"python"`."""
+        return engine.NAME
+
+    @property
+    def policy(self) -> Policy:
+        """What the peers of this context are held to."""
+        return self._guard.policy
+
+    def stats(self) -> Stats:
+        """The counters of this context. Handshakes that failed before a certificate was judged are not counted."""
+        counts = self._guard.counts()
+        by_reason = {reason: counts.get((True, reason), 0) + counts.get((False, reason), 0) for reason in Reason}
+        accepted = sum(count for (accepts, _), count in counts.items() if accepts)
+        reported = sum(count for (accepts, reason), count in counts.items() if accepts and not reason.accepts)
+        return Stats(accepted, sum(counts.values()) - accepted, reported, by_reason)
+
+    def connection(self, host: str, sock: socket.socket | None = None) -> SSL.Connection:
+        """A client connection whose reference name is `host`: a name (IDN too), or an IPv4 or IPv6 address.
+
+        Without a socket it works on memory BIOs, as `SSL.Connection(ctx, None)` does. Raises InvalidHost.
+        """
+        if self._guard.is_server:
+            raise PinverifyError("ctx.connection(host) is for clients; on a server use OpenSSL.SSL.Connection(ctx, sock)")
+        host = canonical_host(host)
+        connection = SSL.Connection(self, sock)
+        if host_ip(host) is None:
+            connection.set_tlsext_host_name(host.encode("ascii"))
+        else:
+            self._guard.bind(connection, host)  # RFC 6066 3: no server name for addresses
+        connection.set_connect_state()
+        return connection
+
+    # What would take the pins out, or make a session go where it does not belong.
+
+    def set_verify(self, mode: int, callback: Any = None) -> NoReturn:
+        """Refused: the context verifies, and the guard would put its own callback back on each handshake anyway."""
+        raise PinverifyError(
+            "set_verify on a pinned context would turn verification into something else than its policy says; give "
+            "trust= and a policy to pinverify.client_context or server_context instead"
+        )
+
+    def set_cipher_list(self, cipher_list: bytes) -> None:
+        """As `Context.set_cipher_list`; suites without certificates are taken out in any case."""
+        super().set_cipher_list(cipher_list + _NO_ANONYMOUS)
+
+    def set_min_proto_version(self, version: int) -> None:
+        """As `Context.set_min_proto_version`, but not below (D)TLS 1.2."""
+        floor = _VERSIONS[False, "TLSv1.2"] if self._minimum < 0xFE00 else self._minimum
+        if version < floor:
+            raise PinverifyError("a pinned context does not go below TLS 1.2 (DTLS 1.2)")
+        super().set_min_proto_version(version)
+
+    def set_session_id(self, buf: bytes) -> None:
+        """As `Context.set_session_id`, within the scope of the policy: no session of another one is ever resumed."""
+        digest = hashlib.sha256()
+        for part in (b"pinverify", *self._scope, self._anchors.fingerprint, buf):
+            digest.update(len(part).to_bytes(8, "big") + part)
+        super().set_session_id(digest.digest())
+
+    def load_verify_locations(self, cafile: Any, capath: Any = None) -> None:
+        """As `Context.load_verify_locations`: adds trust anchors to this context alone."""
+        self._own_anchors()
+        super().load_verify_locations(cafile, capath)
+
+    def set_default_verify_paths(self) -> None:
+        """As `Context.set_default_verify_paths`: adds the system's trust anchors to this context alone."""
+        self._own_anchors()
+        super().set_default_verify_paths()
+
+    def get_cert_store(self) -> X509Store | None:
+        """As `Context.get_cert_store`: the store is this context's own."""
+        self._own_anchors()
+        return super().get_cert_store()
+
+    def set_cookie_generate_callback(self, callback: Any) -> None:
+        """As `Context.set_cookie_generate_callback`."""
+        super().set_cookie_generate_callback(callback)
+        self._cookie_generate_helper.guard = self._guard
+
+    def set_cookie_verify_callback(self, callback: Any) -> None:
+        """As `Context.set_cookie_verify_callback`."""
+        super().set_cookie_verify_callback(callback)
+        self._cookie_verify_helper.guard = self._guard
+
+    def _own_anchors(self) -> None:
+        """Ends the sharing of trust anchors, and of sessions with contexts that trust the same ones."""
+        if not self._owns_anchors:
+            if self._used:  # SSL_CTX_set_cert_store would pull the store away from under handshakes that are going on
+                raise PinverifyError("the trust anchors of a context cannot be changed once it has made a connection")
+            self._anchors.copy_to(self)
+            self._owns_anchors = True
+            self.set_session_id(secrets.token_bytes(32))
+
+
+def _version(minimum: str | None, dtls: bool) -> int:
+    minimum = minimum or ("DTLSv1.2" if dtls else "TLSv1.2")
+    if (dtls, minimum) not in _VERSIONS:
+        known = ", ".join(repr(name) for is_dtls, name in _VERSIONS if is_dtls == dtls)
+        raise InvalidPolicy(f"minimum_version={minimum!r}; known here: {known}")
+    return _VERSIONS[dtls, minimum]
+
+
+def client_context(
+    policy: Policy | Mapping[str, PinSet | Iterable[Pin | str]],
+    *,
+    trust: TrustSource = "system",
+    identity: IdentitySource | None = None,
+    alpn: Iterable[str | bytes] = (),
+    minimum_version: str | None = None,
+    on_violation: OnViolation | None = None,
+    dtls: bool = False,
+) -> PinnedContext:
+    """A context for clients whose servers must have a pinned key, by `policy` (a Policy, or what makes one).
+
+    `trust`: the CAs, as for `load_anchors`; `"pins"` does without any and goes by the leaf's key alone. `identity`: the
+    client's own certificate, as for `Identity.load`. `alpn`: protocols in order of preference (RFC 7301).
+    `minimum_version`: "TLSv1.2" (default) or "TLSv1.3". `on_violation`: called with the Verdict of each violation, enforced or
+    only reported, in the handshake's thread; if it raises, the peer is refused. `dtls`: for datagrams.
+
+    Raises InvalidPolicy, InvalidPin, InvalidTrust or InvalidIdentity for what could never work.
+    """
+    policy = policy if isinstance(policy, Policy) else Policy(policy)
+    context = _context(policy, trust, minimum_version, on_violation, dtls=dtls, is_server=False)
+    if identity is not None:
+        Identity.load(identity).attach(context)
+    if protocols := _protocols(alpn):
+        context.set_alpn_protos(protocols)
+    return context
+
+
+def server_context(
+    identity: IdentitySource,
+    *,
+    clients: PinSet | Iterable[Pin | str],
+    trust: TrustSource = "pins",
+    alpn: Iterable[str | bytes] = (),
+    minimum_version: str | None = None,
+    on_violation: OnViolation | None = None,
+    dtls: bool = False,
+) -> PinnedContext:
+    """A context for servers whose clients must show a certificate with a key in `clients`.
+
+    `identity` is the server's own certificate. By default (`trust="pins"`) a client is known by its leaf's key alone; with
+    trust anchors its chain must verify too, and any key of that chain may be pinned. The rest is as for `client_context`.
+    """
+    policy = Policy.of_clients(clients)
+    context = _context(policy, trust, minimum_version, on_violation, dtls=dtls, is_server=True)
+    Identity.load(identity).attach(context)
+    if protocols := _protocols(alpn):
+        context.set_alpn_select_callback(lambda connection, offered: _select(protocols, offered))
+    return context
+
+
+def _context(
+    policy: Policy,
+    trust: TrustSource,
+    minimum_version: str | None,
+    on_violation: OnViolation | None,
+    *,
+    dtls: bool,
+    is_server: bool,
+) -> PinnedContext:
+    _warn_of_expiry(policy)
+    return PinnedContext(
+        policy,
+        load_anchors(trust),
+        is_server=is_server,
+        pins_only=isinstance(trust, str) and trust == "pins",
+        dtls=dtls,
+        minimum_version=minimum_version,
+        on_violation=on_violation,
+    )
+
+
+def _warn_of_expiry(policy: Policy) -> None:
+    soon = datetime.now(timezone.utc) + _EXPIRY_NOTICE
+    others = {"clients": policy.unlisted} if isinstance(policy.unlisted, PinSet) else {}
+    for pattern, entry in (policy.hosts | others).items():
+        if entry.expires is not None and entry.expires < soon:
+            then = "OpenSSL alone decides" if entry.on_expiry == "pkix" else "every peer is refused"
+            warnings.warn(
+                f"the pins of {pattern!r} expire on {entry.expires:%Y-%m-%d}; from then on {then}",
+                PinExpiryWarning,
+                stacklevel=4,
+            )
+
+
+def _protocols(alpn: Iterable[str | bytes]) -> list[bytes]:
+    if isinstance(alpn, (str, bytes)):
+        raise InvalidPolicy(f"alpn={alpn!r}; a list of protocols is wanted: alpn=[{alpn!r}]")
+    return [name.encode("ascii") if isinstance(name, str) else name for name in alpn]
+
+
+def _select(ours: list[bytes], offered: list[bytes]) -> Any:
+    return next((name for name in ours if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+
+def connect(
+    address: tuple[str, int], context: PinnedContext, *, host: str | None = None, timeout: float | None = None
+) -> SSL.Connection:
+    """A TCP connection to `address` (host, port) with its handshake done, blocking from then on.
+
+    `host` is the reference name, by default `address[0]`. `timeout` in seconds covers both. Raises PinRefused, any other
+    `SSL.Error`, TimeoutError or OSError, with the socket closed.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    sock = socket.create_connection(address, timeout)
+    try:
+        connection = context.connection(host or address[0], sock)
+        _handshake(connection, sock, deadline)
+        sock.settimeout(None)
+    except BaseException:
+        sock.close()
+        raise
+    return connection
+
+
+def _handshake(connection: SSL.Connection, sock: socket.socket, deadline: float | None) -> None:
+    while True:
+        try:
+            return connection.do_handshake()
+        except SSL.WantReadError:
+            _wait(sock, selectors.EVENT_READ, deadline)
+        except SSL.WantWriteError:
+            _wait(sock, selectors.EVENT_WRITE, deadline)
+
+
+def _wait(sock: socket.socket, event: int, deadline: float | None) -> None:
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, event)
+        if not selector.select(left):
+            raise TimeoutError("the TLS handshake timed out")
+
+
+def verdict(connection: SSL.Connection) -> Verdict:
+    """The Verdict of a live connection of a pinned context, made anew from its verified chain.
+
+    Raises PinRefused if the policy does not accept it (any more), and PinverifyError if there is nothing to judge: no
+    pinned context, or no handshake that has succeeded.
+    """
+    # The context may be another one by now (Connection.set_context); the helper is still the one of its making.
+    helper = connection._cookie_generate_helper
+    guard = getattr(helper, "guard", helper)
+    if not isinstance(guard, Guard):
+        raise PinverifyError("there is no verdict: the connection was not made from a pinned context")
+    if not openssl.handshake_succeeded(connection):
+        raise PinverifyError("there is no verdict: the connection is not open with its handshake done")
+    result = guard.judge(connection)
+    if not result.accepted:
+        raise PinRefused(result)
+    return result

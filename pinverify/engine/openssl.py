@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenSSL that pyOpenSSL runs on: functions borrowed from cryptography's binding, each checked first.
+
+The wheel of cryptography carries an OpenSSL of its own and exports no symbol of it. What both engines call, they get from
+here as function pointers of that binding. A binding that is not as expected is an ImportError that says how.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptography.hazmat.bindings._rust import _openssl
+from OpenSSL import SSL
+
+__all__ = [
+    "ERROR_CERTIFICATE_VERIFY_FAILED",
+    "ERROR_LIBRARY_SSL",
+    "borrow",
+    "chain_of",
+    "connection_of",
+    "drain_errors",
+    "error_text",
+    "ffi",
+    "handshake_succeeded",
+    "is_verification_failure",
+    "leaf_of",
+    "sent_chain",
+    "verified_chain",
+    "version",
+]
+
+ffi: Any = _openssl.ffi
+_lib: Any = _openssl.lib
+
+# Constants of OpenSSL's that stand as numbers in csrc/pv_guard.c and engine/python.py.
+_CONSTANTS = {
+    "SSL_VERIFY_PEER": 1,
+    "SSL_VERIFY_FAIL_IF_NO_PEER_CERT": 2,
+    "TLSEXT_NAMETYPE_host_name": 0,
+    "X509_CHECK_FLAG_NEVER_CHECK_SUBJECT": 0x20,
+    "X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS": 0x04,
+    "X509_V_OK": 0,
+    "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT": 2,
+    "X509_V_ERR_CERT_NOT_YET_VALID": 9,
+    "X509_V_ERR_CERT_HAS_EXPIRED": 10,
+    "X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT": 18,
+    "X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN": 19,
+    "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY": 20,
+    "X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE": 21,
+    "X509_V_ERR_INVALID_CA": 79,
+    "X509_V_ERR_CERT_UNTRUSTED": 27,
+    "X509_V_ERR_APPLICATION_VERIFICATION": 50,
+    "X509_V_ERR_HOSTNAME_MISMATCH": 62,
+    "X509_V_ERR_IP_ADDRESS_MISMATCH": 64,
+}
+ERROR_LIBRARY_SSL = 20
+ERROR_CERTIFICATE_VERIFY_FAILED = 134
+
+
+def _plain(prototype: str) -> str:
+    """A prototype without what differs only in spelling."""
+    return prototype.replace(" ", "").replace("(void)", "()")
+
+
+def borrow(name: str, prototype: str) -> Any:
+    """The function `name` of the binding, as a cffi function pointer.
+
+    Raises ImportError if the binding lacks it or states another prototype than `prototype`: to call it all the same could
+    crash, or accept a peer.
+    """
+    try:
+        function = ffi.addressof(_lib, name)
+    except AttributeError:
+        raise ImportError(f"{_binding()} lacks the OpenSSL function {name}; pinverify needs it") from None
+    found = ffi.typeof(function).cname
+    if _plain(found) != _plain(prototype):
+        raise ImportError(f"{_binding()} states {name} as {found!r}; pinverify expects {prototype!r}")
+    return function
+
+
+def version() -> str:
+    """What OpenSSL calls itself, such as `OpenSSL 4.0.3 1 Sep 2026`."""
+    return SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii", "replace")
+
+
+def _binding() -> str:
+    import cryptography
+
+    return f"cryptography {cryptography.__version__} ({version()})"
+
+
+def _check_constants() -> None:
+    for name, expected in _CONSTANTS.items():
+        found = getattr(_lib, name, None)
+        if found != expected:
+            raise ImportError(f"{_binding()} has {name} = {found!r}; pinverify expects {expected!r}")
+
+
+_check_constants()
+
+_get_ex_data_index = borrow("SSL_get_ex_data_X509_STORE_CTX_idx", "int(*)()")
+_get_ex_data = borrow("X509_STORE_CTX_get_ex_data", "void *(*)(X509_STORE_CTX *, int)")
+_get_chain = borrow("X509_STORE_CTX_get1_chain", "Cryptography_STACK_OF_X509 *(*)(X509_STORE_CTX *)")
+_get_sent_chain = borrow("SSL_get_peer_cert_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
+_get_verified_chain = borrow("SSL_get0_verified_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
+_get_verify_result = borrow("SSL_get_verify_result", "long(*)(SSL *)")
+_get_leaf = borrow("X509_STORE_CTX_get0_cert", "X509 *(*)(X509_STORE_CTX *)")
+_stack_len = borrow("sk_X509_num", "int(*)(Cryptography_STACK_OF_X509 *)")
+_stack_get = borrow("sk_X509_value", "X509 *(*)(Cryptography_STACK_OF_X509 *, int)")
+_stack_free = borrow("sk_X509_free", "void(*)(Cryptography_STACK_OF_X509 *)")
+_x509_free = borrow("X509_free", "void(*)(X509 *)")
+_bio_new = borrow("BIO_new", "BIO *(*)(BIO_METHOD *)")
+_bio_mem = borrow("BIO_s_mem", "BIO_METHOD *(*)()")
+_bio_free = borrow("BIO_free", "int(*)(BIO *)")
+_bio_data = borrow("BIO_get_mem_data", "long(*)(BIO *, char * *)")
+_export = borrow("i2d_X509_bio", "int(*)(BIO *, X509 *)")
+_get_error = borrow("ERR_get_error", "unsigned long(*)()")
+_library_text = borrow("ERR_lib_error_string", "char *(*)(unsigned long)")
+_reason_text = borrow("ERR_reason_error_string", "char *(*)(unsigned long)")
+
+
+def connection_of(store_ctx: Any) -> Any:
+    """The `SSL *` that a verification goes on for; NULL if it is not a handshake's."""
+    return ffi.cast("SSL *", _get_ex_data(store_ctx, _get_ex_data_index()))
+
+
+def der_of(x509: Any) -> bytes:
+    """The DER encoding of an `X509 *`. Raises MemoryError if OpenSSL cannot give it."""
+    bio = _bio_new(_bio_mem())
+    if bio == ffi.NULL:
+        raise MemoryError("BIO_new")
+    try:
+        data = ffi.new("char **")
+        if x509 == ffi.NULL or _export(bio, x509) != 1:
+            raise MemoryError("i2d_X509_bio")
+        length = _bio_data(bio, data)
+        return bytes(ffi.buffer(data[0], length))
+    finally:
+        _bio_free(bio)
+
+
+def leaf_of(store_ctx: Any) -> bytes:
+    """The DER of the certificate under verification."""
+    return der_of(_get_leaf(store_ctx))
+
+
+def chain_of(store_ctx: Any) -> tuple[bytes, ...]:
+    """The chain that OpenSSL has built, leaf first, as DER; the verified chain once it calls back for the leaf with ok=1."""
+    chain = _get_chain(store_ctx)
+    try:
+        return _ders(chain)
+    finally:
+        for certificate in _certificates(chain):
+            _x509_free(certificate)
+        _stack_free(chain)
+
+
+def sent_chain(ssl: Any) -> tuple[bytes, ...]:
+    """The certificates as the peer sent them, as DER. Good for an explanation, and for nothing else."""
+    return _ders(_get_sent_chain(ssl))
+
+
+def verified_chain(ssl: Any) -> tuple[bytes, ...]:
+    """The verified chain of a connection after its handshake, as DER; empty if the session was resumed."""
+    return _ders(_get_verified_chain(ssl))
+
+
+def handshake_succeeded(connection: SSL.Connection) -> bool:
+    """Whether the handshake is done, the peer verified, and the connection not shut down."""
+    verified = _get_verify_result(connection._ssl) == _CONSTANTS["X509_V_OK"]
+    return connection.get_peer_finished() is not None and verified and not connection.get_shutdown()
+
+
+def _certificates(chain: Any) -> list[Any]:
+    return [] if chain == ffi.NULL else [_stack_get(chain, i) for i in range(_stack_len(chain))]
+
+
+def _ders(chain: Any) -> tuple[bytes, ...]:
+    return tuple(map(der_of, _certificates(chain)))
+
+
+def drain_errors() -> list[int]:
+    """Takes all codes off this thread's error queue, oldest first."""
+    return list(iter(_get_error, 0))
+
+
+def error_text(code: int) -> tuple[str, str, str]:
+    """An error code as pyOpenSSL puts it into its exceptions: library, function and reason."""
+    library, reason = _library_text(code), _reason_text(code)
+    return _text(library), "", _text(reason)
+
+
+def _text(pointer: Any) -> str:
+    return ffi.string(pointer).decode("ascii", "replace") if pointer != ffi.NULL else ""
+
+
+def is_verification_failure(code: int) -> bool:
+    """Whether an error code is the one that a handshake leaves when it has refused the peer's certificate."""
+    # ERR_GET_LIB and ERR_GET_REASON of OpenSSL 3 and later: 8 bits from bit 23 on, and the low 23 bits.
+    return (code >> 23) & 0xFF == ERROR_LIBRARY_SSL and code & 0x7FFFFF == ERROR_CERTIFICATE_VERIFY_FAILED

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which engine runs, why, and on what."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import NamedTuple
+
+from pinverify.engine import engine, openssl, reason
+
+__all__ = ["EngineInfo", "engine_info", "spki_sha256"]
+
+
+class EngineInfo(NamedTuple):
+    """`name` is "native" or "python", `sha256` the code that hashes on this CPU, `versions` by package."""
+
+    name: str
+    reason: str
+    sha256: str
+    versions: Mapping[str, str]
+
+
+def engine_info() -> EngineInfo:
+    """Which engine decides in this process and why, and the versions of all that it stands on."""
+    packages = ("pinverify", "pyOpenSSL", "cryptography", "cffi", "idna", "certifi")
+    versions = {
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": f"{platform.system()} {platform.machine()}",
+        "OpenSSL": openssl.version(),
+        **{package: version(package) for package in packages},
+    }
+    return EngineInfo(engine.NAME, reason, engine.cpu_features(), versions)
+
+
+def spki_sha256(certificate_der: bytes) -> bytes:
+    """The SHA-256, 32 bytes, of the SubjectPublicKeyInfo as it stands in a DER certificate (RFC 5280 4.1.2.7).
+
+    It is what `sha256/...` pins hold (RFC 7469 2.4). Raises MalformedCertificate.
+    """
+    return engine.sha256(engine.spki(certificate_der))
