@@ -18,7 +18,8 @@ static PV_MUST_USE int get_bit_string(pv_slice *in, uint8_t tag) {
   return pv_der_get(in, tag, &contents) && pv_der_is_bit_string(contents);
 }
 
-// get_optional_explicit takes [n] EXPLICIT around exactly one element with the tag |inner|, if it is there at all.
+// get_optional_explicit takes [n] EXPLICIT around exactly one element with the tag |inner|, if it is there at
+// all.
 static PV_MUST_USE int get_optional_explicit(pv_slice *in, uint8_t outer, uint8_t inner) {
   pv_slice contents;
   if (!pv_der_next_is(*in, outer)) return 1;

@@ -7,8 +7,8 @@
 
 #include "pv_slice.h"
 
-// pv_status is PV_OK or the first part of the certificate that is not as RFC 5280 4.1 has it. Zero is not success, so that
-// memory which was never written does not read as a certificate.
+// pv_status is PV_OK or the first part of the certificate that is not as RFC 5280 4.1 has it. Zero is not
+// success, so that memory which was never written does not read as a certificate.
 enum pv_status {
   PV_STATUS_UNSET = 0,
   PV_OK = 1,
@@ -33,11 +33,12 @@ enum pv_status {
   PV_BAD_CERTIFICATE_TRAILING,  // octets after signatureValue, inside the certificate
 };
 
-// pv_cert_spki sets |*out_spki| to the whole SubjectPublicKeyInfo element of the DER certificate |cert|. The slice borrows
-// from |cert|. On any status but PV_OK, |*out_spki| is untouched.
+// pv_cert_spki sets |*out_spki| to the whole SubjectPublicKeyInfo element of the DER certificate |cert|. The
+// slice borrows from |cert|. On any status but PV_OK, |*out_spki| is untouched.
 //
-// RFC 5280 4.1: every field is walked, with its tag checked and each level that is entered consumed to its last octet. What
-// names, dates and extensions say is OpenSSL's business; a pin asserts the key and nothing else.
+// RFC 5280 4.1: every field is walked, with its tag checked and each level that is entered consumed to its
+// last octet. What names, dates and extensions say is OpenSSL's business; a pin asserts the key and nothing
+// else.
 PV_MUST_USE enum pv_status pv_cert_spki(pv_slice cert, pv_slice *out_spki);
 
 #endif  // PV_CERT_H

@@ -10,9 +10,10 @@ static void settle(struct pv_decision *decision, enum pv_reason reason) {
   decision->verdict.depth = decision->depth;
 }
 
-// in_role says whether a digest of either kind is among the pins of |role|. The certificate is hashed only if there are pins
-// on whole certificates.
-static PV_MUST_USE int in_role(const struct pv_entry *entry, enum pv_role role, const uint8_t key[32], pv_slice cert) {
+// in_role says whether a digest of either kind is among the pins of |role|. The certificate is hashed only if
+// there are pins on whole certificates.
+static PV_MUST_USE int in_role(const struct pv_entry *entry, enum pv_role role, const uint8_t key[32],
+                               pv_slice cert) {
   const struct pv_pinset *pins = entry->pins[role];
   if (pv_pinset_contains(&pins[PV_KIND_SPKI], key)) return 1;
   if (pins[PV_KIND_CERT].count == 0) return 0;
@@ -25,7 +26,8 @@ static PV_MUST_USE int denies(const struct pv_entry *entry) {
   return entry->pins[PV_ROLE_DENY][PV_KIND_SPKI].count + entry->pins[PV_ROLE_DENY][PV_KIND_CERT].count != 0;
 }
 
-int pv_decision_open(struct pv_decision *decision, const struct pv_policy *policy, pv_slice host, int64_t now) {
+int pv_decision_open(struct pv_decision *decision, const struct pv_policy *policy, pv_slice host,
+                     int64_t now) {
   int32_t index = pv_policy_find(policy, host);
   *decision = (struct pv_decision){.verdict = {.reason = PV_INTERNAL, .entry = index, .depth = -1}};
   if (index < 0) {

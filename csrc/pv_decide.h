@@ -26,10 +26,10 @@ enum pv_reason {
   PV_OPENSSL = 9,        // OpenSSL's own verification refused
   PV_SESSION = 10,       // a resumed session of which it is not known that the policy accepts it
   // From here on the peer is accepted.
-  PV_PINNED = 11,         // a certificate of the chain has an allowed pin, and none a denied one
-  PV_UNLISTED_OK = 12,    // no entry covers the host, and the policy leaves it to OpenSSL then
-  PV_EXPIRED_OK = 13,     // the entry's pins are out of date, and the entry leaves it to OpenSSL then
-  PV_RESUMED = 14,        // a session that was accepted under the same policy before
+  PV_PINNED = 11,       // a certificate of the chain has an allowed pin, and none a denied one
+  PV_UNLISTED_OK = 12,  // no entry covers the host, and the policy leaves it to OpenSSL then
+  PV_EXPIRED_OK = 13,   // the entry's pins are out of date, and the entry leaves it to OpenSSL then
+  PV_RESUMED = 14,      // a session that was accepted under the same policy before
   PV_REASON_COUNT = 15,
 };
 
@@ -41,27 +41,28 @@ struct pv_verdict {
   enum pv_status status;  // what is wrong with that certificate, if PV_MALFORMED
 };
 
-// pv_decision is a verdict in the making. The chain is handed in one certificate at a time, leaf first, so that no
-// certificate need be fetched that cannot change the verdict.
+// pv_decision is a verdict in the making. The chain is handed in one certificate at a time, leaf first, so
+// that no certificate need be fetched that cannot change the verdict.
 struct pv_decision {
   struct pv_verdict verdict;
   const struct pv_entry *entry;
   int32_t depth;  // certificates seen
 };
 
-// pv_decision_open starts with the canonical |host| at |now|, Unix time in seconds. It returns 1 if the verdict depends on
-// the chain, and 0 if it stands already.
-PV_MUST_USE int pv_decision_open(struct pv_decision *decision, const struct pv_policy *policy, pv_slice host, int64_t now);
+// pv_decision_open starts with the canonical |host| at |now|, Unix time in seconds. It returns 1 if the
+// verdict depends on the chain, and 0 if it stands already.
+PV_MUST_USE int pv_decision_open(struct pv_decision *decision, const struct pv_policy *policy, pv_slice host,
+                                 int64_t now);
 
-// pv_decision_add takes the next DER certificate; its bytes are not looked at again. It returns 1 if a further certificate
-// could still change the verdict, else 0. It must not be called after a 0.
+// pv_decision_add takes the next DER certificate; its bytes are not looked at again. It returns 1 if a
+// further certificate could still change the verdict, else 0. It must not be called after a 0.
 PV_MUST_USE int pv_decision_add(struct pv_decision *decision, pv_slice cert);
 
 // pv_decision_close returns the verdict.
 PV_MUST_USE struct pv_verdict pv_decision_close(const struct pv_decision *decision);
 
 // pv_decide does all of the above for a chain of |count| certificates, leaf first.
-PV_MUST_USE struct pv_verdict pv_decide(const struct pv_policy *policy, pv_slice host, int64_t now, const pv_slice *chain,
-                                        size_t count);
+PV_MUST_USE struct pv_verdict pv_decide(const struct pv_policy *policy, pv_slice host, int64_t now,
+                                        const pv_slice *chain, size_t count);
 
 #endif  // PV_DECIDE_H

@@ -11,8 +11,8 @@ static PV_MUST_USE int get_length(pv_slice *in, size_t *out_len) {
     *out_len = octets;
     return 1;
   }
-  // 0x80 alone is the indefinite form (8.1.3.6), which DER forbids. Three octets and more could only say what is over
-  // PV_DER_MAX_CONTENTS or not minimal.
+  // 0x80 alone is the indefinite form (8.1.3.6), which DER forbids. Three octets and more could only say what
+  // is over PV_DER_MAX_CONTENTS or not minimal.
   if (octets == 0 || octets > 2) return 0;
   if (!pv_slice_take(in, octets, &rest)) return 0;
   size_t len = rest.data[0];
@@ -26,7 +26,8 @@ int pv_der_any(pv_slice *in, uint8_t *out_tag, pv_slice *out_contents, pv_slice 
   pv_slice rest = *in, tag, contents, element;
   size_t len;
   if (!pv_slice_take(&rest, 1, &tag)) return 0;
-  if ((tag.data[0] & 0x1f) == 0x1f) return 0;  // the high-tag-number form (8.1.2.4) has no place in a certificate
+  if ((tag.data[0] & 0x1f) == 0x1f)
+    return 0;  // the high-tag-number form (8.1.2.4) has no place in a certificate
   if (!get_length(&rest, &len) || !pv_slice_take(&rest, len, &contents)) return 0;
   if (!pv_slice_take(in, in->len - rest.len, &element)) return 0;
   *out_tag = tag.data[0];

@@ -12,7 +12,8 @@
 #define PV_THREAD_LOCAL _Thread_local
 #endif
 
-// OpenSSL's constants, unchanged since 1.1.1; engine/openssl.py compares those with the binding's that it has.
+// OpenSSL's constants, unchanged since 1.1.1; engine/openssl.py compares those with the binding's that it
+// has.
 enum {
   VERIFY_PEER = 0x01,
   VERIFY_FAIL_IF_NO_PEER_CERT = 0x02,
@@ -20,9 +21,9 @@ enum {
   NAMETYPE_HOST = 0,
   CHECK_NO_PARTIAL_WILDCARDS = 0x04,
   CHECK_NEVER_SUBJECT = 0x20,
-  CONTENT_HANDSHAKE = 22,            // RFC 8446 5.1
-  MESSAGE_CERTIFICATE = 11,          // RFC 8446 4
-  MESSAGE_FINISHED = 20,             // RFC 8446 4
+  CONTENT_HANDSHAKE = 22,               // RFC 8446 5.1
+  MESSAGE_CERTIFICATE = 11,             // RFC 8446 4
+  MESSAGE_FINISHED = 20,                // RFC 8446 4
   MESSAGE_COMPRESSED_CERTIFICATE = 25,  // RFC 8879 7.3
   ERROR_LIBRARY_SSL = 20,
   ERROR_CERTIFICATE_VERIFY_FAILED = 134,
@@ -30,8 +31,9 @@ enum {
   X509_ERROR_APPLICATION_VERIFICATION = 50,
 };
 
-// The state that the message callback leaves to the verify callback, which OpenSSL calls next in the same thread. A verify
-// callback has no user pointer, and SSL_get_SSL_CTX and the ex_data setters are not among the functions that are bound.
+// The state that the message callback leaves to the verify callback, which OpenSSL calls next in the same
+// thread. A verify callback has no user pointer, and SSL_get_SSL_CTX and the ex_data setters are not among
+// the functions that are bound.
 static PV_THREAD_LOCAL struct {
   const SSL *ssl;  // whose certificates came in last; NULL at first
   struct pv_guard *guard;
@@ -39,12 +41,13 @@ static PV_THREAD_LOCAL struct {
   enum pv_reason refusal;  // why there is no reference; PV_PINNED if there is
 } current;
 
-// conclude counts a verdict, tells Python if it is a refusal or a violation, and returns 1 if the peer is accepted. A
-// violation of which Python could not be told refuses: it is all that report mode is there for.
+// conclude counts a verdict, tells Python if it is a refusal or a violation, and returns 1 if the peer is
+// accepted. A violation of which Python could not be told refuses: it is all that report mode is there for.
 static PV_MUST_USE int conclude(struct pv_guard *guard, const struct pv_report *report) {
   const struct pv_verdict *verdict = &report->verdict;
   int accepted = verdict->accepted;
-  if (!accepted || verdict->reason < PV_PINNED) accepted = (guard->tell(guard->owner, report) == 1) && accepted;
+  if (!accepted || verdict->reason < PV_PINNED)
+    accepted = (guard->tell(guard->owner, report) == 1) && accepted;
   atomic_fetch_add_explicit(&guard->counts[accepted][verdict->reason], 1, memory_order_relaxed);
   return accepted;
 }
@@ -56,19 +59,21 @@ static struct pv_verdict refusal(enum pv_reason reason) {
 
 // -- The reference name --
 
-// find_reference gives the host that the connection wants: the name that it sends, else the one that it was made for, else
-// the one of the context. It returns PV_PINNED, or the reason to refuse.
+// find_reference gives the host that the connection wants: the name that it sends, else the one that it was
+// made for, else the one of the context. It returns PV_PINNED, or the reason to refuse.
 static PV_MUST_USE enum pv_reason find_reference(struct pv_guard *guard, SSL *ssl, struct pv_host *out_host) {
   if (guard->is_server) return PV_PINNED;  // its peers have keys, not names: |*out_host| stays empty
   const char *sni = pv_openssl.SSL_get_servername(ssl, NAMETYPE_HOST);
-  if (sni != NULL) return pv_host_from_sni(pv_slice_of(sni, strlen(sni)), out_host) ? PV_PINNED : PV_BAD_REFERENCE;
+  if (sni != NULL)
+    return pv_host_from_sni(pv_slice_of(sni, strlen(sni)), out_host) ? PV_PINNED : PV_BAD_REFERENCE;
   if (pv_references_find(guard->references, ssl, out_host)) return PV_PINNED;
   if (guard->host.len == 0) return PV_NO_REFERENCE;
   *out_host = guard->host;
   return PV_PINNED;
 }
 
-// bind makes OpenSSL check the name itself, RFC 9525 as it implements it. In pins-only mode the key is the name.
+// bind makes OpenSSL check the name itself, RFC 9525 as it implements it. In pins-only mode the key is the
+// name.
 static PV_MUST_USE int bind(const struct pv_guard *guard, SSL *ssl, struct pv_host *host) {
   if (guard->is_server || guard->pins_only) return 1;
   X509_VERIFY_PARAM *param = pv_openssl.SSL_get0_param(ssl);
@@ -83,28 +88,32 @@ static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held) {
   current.guard = guard;
   memset(&current.reference, 0, sizeof current.reference);
   current.refusal = find_reference(guard, ssl, &current.reference);
-  if (current.refusal == PV_PINNED && !(held && bind(guard, ssl, &current.reference))) current.refusal = PV_INTERNAL;
+  if (current.refusal == PV_PINNED && !(held && bind(guard, ssl, &current.reference)))
+    current.refusal = PV_INTERNAL;
 }
 
 // -- Resumed sessions, for which OpenSSL calls no verify callback --
 
-// The session id context (the policy's fingerprint) already keeps away sessions from elsewhere. What is left: the entry may
-// have expired since, and a session says nothing of the host that it was made for, so that only a context for one host can
-// know.
-static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *ssl, struct pv_host *out_host) {
+// The session id context (the policy's fingerprint) already keeps away sessions from elsewhere. What is left:
+// the entry may have expired since, and a session says nothing of the host that it was made for, so that only
+// a context for one host can know.
+static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *ssl,
+                                                   struct pv_host *out_host) {
   struct pv_decision decision;
   enum pv_reason reason = find_reference(guard, ssl, out_host);
   if (reason != PV_PINNED) return refusal(reason);
   if (!guard->is_server && strcmp(out_host->text, guard->host.text) != 0) return refusal(PV_SESSION);
-  if (!pv_decision_open(&decision, guard->policy, pv_slice_of(out_host->text, out_host->len), (int64_t)time(NULL))) {
+  if (!pv_decision_open(&decision, guard->policy, pv_slice_of(out_host->text, out_host->len),
+                        (int64_t)time(NULL))) {
     return pv_decision_close(&decision);
   }
-  return (struct pv_verdict){.reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
+  return (struct pv_verdict){
+      .reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
 }
 
-// check_resumed runs before the handshake is complete. A message callback has no result, but a connection that is shut down
-// both ways sends and takes no application data, whatever its program does; the error on OpenSSL's queue is the one that a
-// refused certificate leaves.
+// check_resumed runs before the handshake is complete. A message callback has no result, but a connection
+// that is shut down both ways sends and takes no application data, whatever its program does; the error on
+// OpenSSL's queue is the one that a refused certificate leaves.
 static void check_resumed(struct pv_guard *guard, SSL *ssl, int held) {
   struct pv_host host;
   memset(&host, 0, sizeof host);
@@ -117,8 +126,8 @@ static void check_resumed(struct pv_guard *guard, SSL *ssl, int held) {
 
 // -- The decision --
 
-// feed exports |cert| to |bio|, behind the |*used| bytes that it holds already, and hands it to the decision. It returns 1 if
-// that could be done, and whether the decision wants more in |*out_more|.
+// feed exports |cert| to |bio|, behind the |*used| bytes that it holds already, and hands it to the decision.
+// It returns 1 if that could be done, and whether the decision wants more in |*out_more|.
 static PV_MUST_USE int feed(struct pv_decision *decision, BIO *bio, X509 *cert, size_t *used, int *out_more) {
   char *data = NULL;
   pv_slice before, rest;
@@ -165,8 +174,9 @@ static PV_MUST_USE struct pv_verdict decide(const struct pv_guard *guard, X509_S
   return fed ? pv_decision_close(&decision) : refusal(PV_INTERNAL);
 }
 
-// is_waivable lists the errors that a pinned leaf makes good in pins-only mode, where no anchor, name or date is looked at
-// (RFC 7671 5.1): those that OpenSSL has for a missing or untrusted issuer, for a name and for dates.
+// is_waivable lists the errors that a pinned leaf makes good in pins-only mode, where no anchor, name or date
+// is looked at (RFC 7671 5.1): those that OpenSSL has for a missing or untrusted issuer, for a name and for
+// dates.
 static PV_MUST_USE int is_waivable(int x509_error) {
   switch (x509_error) {
     case 2:   // X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
@@ -186,18 +196,21 @@ static PV_MUST_USE int is_waivable(int x509_error) {
   }
 }
 
-// judge_failure gives the verdict when OpenSSL refuses a certificate. It stays refused, save for a pinned leaf in pins-only
-// mode; that leaf's key must really be pinned: an entry that accepts for another reason waives nothing of OpenSSL's.
-static PV_MUST_USE struct pv_verdict judge_failure(const struct pv_guard *guard, X509_STORE_CTX *store_ctx, int x509_error,
-                                                   const struct pv_host *host) {
+// judge_failure gives the verdict when OpenSSL refuses a certificate. It stays refused, save for a pinned
+// leaf in pins-only mode; that leaf's key must really be pinned: an entry that accepts for another reason
+// waives nothing of OpenSSL's.
+static PV_MUST_USE struct pv_verdict judge_failure(const struct pv_guard *guard, X509_STORE_CTX *store_ctx,
+                                                   int x509_error, const struct pv_host *host) {
   if (!guard->pins_only || !is_waivable(x509_error)) return refusal(PV_OPENSSL);
   struct pv_verdict verdict = decide(guard, store_ctx, host);
   return verdict.accepted && verdict.reason != PV_PINNED ? refusal(PV_OPENSSL) : verdict;
 }
 
 static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
-  SSL *ssl = pv_openssl.X509_STORE_CTX_get_ex_data(store_ctx, pv_openssl.SSL_get_ex_data_X509_STORE_CTX_idx());
-  if (ssl == NULL || ssl != current.ssl) {  // not the connection whose certificates came in: there is no policy to ask
+  SSL *ssl =
+      pv_openssl.X509_STORE_CTX_get_ex_data(store_ctx, pv_openssl.SSL_get_ex_data_X509_STORE_CTX_idx());
+  if (ssl == NULL ||
+      ssl != current.ssl) {  // not the connection whose certificates came in: there is no policy to ask
     pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_ERROR_APPLICATION_VERIFICATION);
     return 0;
   }
@@ -232,15 +245,16 @@ static int verify_mode(const struct pv_guard *guard) {
   return guard->is_server ? VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT : VERIFY_PEER;
 }
 
-// hold puts back on the connection what its program may have changed since: the verify callback, and on a client the context
-// with its trust anchors and session scope. A server's context stays as it is, since changing it is how one serves several
-// names. It returns 1 if all is in place.
+// hold puts back on the connection what its program may have changed since: the verify callback, and on a
+// client the context with its trust anchors and session scope. A server's context stays as it is, since
+// changing it is how one serves several names. It returns 1 if all is in place.
 static PV_MUST_USE int hold(const struct pv_guard *guard, SSL *ssl) {
   pv_openssl.SSL_set_verify(ssl, verify_mode(guard), on_verify);
   return guard->is_server || pv_openssl.SSL_set_SSL_CTX(ssl, guard->context) == guard->context;
 }
 
-static void on_message(int is_write, int version, int content_type, void *message, size_t len, SSL *ssl, void *arg) {
+static void on_message(int is_write, int version, int content_type, void *message, size_t len, SSL *ssl,
+                       void *arg) {
   struct pv_guard *guard = arg;
   (void)version;
   if (content_type != CONTENT_HANDSHAKE || len == 0) return;
@@ -260,7 +274,8 @@ static void on_message(int is_write, int version, int content_type, void *messag
 }
 
 struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int is_server, int pins_only,
-                              const struct pv_host *host, void *owner, int (*tell)(void *, const struct pv_report *)) {
+                              const struct pv_host *host, void *owner,
+                              int (*tell)(void *, const struct pv_report *)) {
   struct pv_guard *guard = calloc(1, sizeof *guard);
   if (guard == NULL) return NULL;
   guard->references = pv_references_new();

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guard stands between OpenSSL's handshake and the policy. It consists of two callbacks of OpenSSL's, which run in the
-// thread of the handshake, without the GIL.
+// The guard stands between OpenSSL's handshake and the policy. It consists of two callbacks of OpenSSL's,
+// which run in the thread of the handshake, without the GIL.
 //
-// The message callback, called for each handshake message: it puts the verify callback, and on a client the SSL_CTX, back on
-// the connection, so that nobody can displace them; and when the peer's certificates have come in, it reads and binds the
-// reference name. The verify callback follows in the same thread, and decides.
+// The message callback, called for each handshake message: it puts the verify callback, and on a client the
+// SSL_CTX, back on the connection, so that nobody can displace them; and when the peer's certificates have
+// come in, it reads and binds the reference name. The verify callback follows in the same thread, and
+// decides.
 //
 // Neither can be talked into accepting by a failure: whatever is missing, the connection is refused.
 
@@ -20,8 +21,8 @@
 #include "pv_policy.h"
 #include "pv_references.h"
 
-// pv_report is what Python hears of a refusal, or of a violation that is only reported. All pointers are borrowed for the
-// length of the call.
+// pv_report is what Python hears of a refusal, or of a violation that is only reported. All pointers are
+// borrowed for the length of the call.
 struct pv_report {
   struct pv_verdict verdict;
   const char *host;  // canonical, ends in a NUL; "" if there is none
@@ -31,33 +32,36 @@ struct pv_report {
   void *store_ctx;  // NULL when a resumed session was refused: no verification is going on then
 };
 
-// pv_guard is immutable once installed, but for the counters and the references. Everything that it points to outlives it.
+// pv_guard is immutable once installed, but for the counters and the references. Everything that it points to
+// outlives it.
 struct pv_guard {
   const struct pv_policy *policy;
   struct pv_references *references;
   SSL_CTX *context;
   int is_server;
-  int pins_only;          // decide by the leaf's key alone, in place of a trust anchor
-  struct pv_host host;    // the reference name of connections that name none; empty if there is none
-  void *owner;            // handed to |tell|
+  int pins_only;        // decide by the leaf's key alone, in place of a trust anchor
+  struct pv_host host;  // the reference name of connections that name none; empty if there is none
+  void *owner;          // handed to |tell|
   // tell takes the GIL. It returns 1 if it could do all that was to be done.
   int (*tell)(void *owner, const struct pv_report *report);
   atomic_uint_least64_t counts[2][PV_REASON_COUNT];  // [accepted][reason]
 };
 
-// pv_guard_new makes a guard over |policy| for |context|. |host| may be NULL. It returns NULL if memory ran out.
-PV_MUST_USE struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int is_server, int pins_only,
-                                          const struct pv_host *host, void *owner,
+// pv_guard_new makes a guard over |policy| for |context|. |host| may be NULL. It returns NULL if memory ran
+// out.
+PV_MUST_USE struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int is_server,
+                                          int pins_only, const struct pv_host *host, void *owner,
                                           int (*tell)(void *, const struct pv_report *));
 
 // pv_guard_free must not be called before the last connection of the context is gone.
 void pv_guard_free(struct pv_guard *guard);
 
-// pv_guard_install hangs the two callbacks into the context. Every connection that is made from it afterwards is guarded.
+// pv_guard_install hangs the two callbacks into the context. Every connection that is made from it afterwards
+// is guarded.
 void pv_guard_install(struct pv_guard *guard);
 
-// pv_guard_reference gives the host that the connection |ssl| of this guard wants. It returns 1, or 0 if there is none (as on
-// every server) and then leaves |*out_host| empty.
+// pv_guard_reference gives the host that the connection |ssl| of this guard wants. It returns 1, or 0 if
+// there is none (as on every server) and then leaves |*out_host| empty.
 PV_MUST_USE int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);
 
 // pv_guard_count reads one counter.

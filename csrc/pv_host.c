@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-// lower returns the canonical form of an octet of a label, or 0 if it may not stand in one. tolower would ask the locale.
+// lower returns the canonical form of an octet of a label, or 0 if it may not stand in one. tolower would ask
+// the locale.
 static uint8_t lower(uint8_t c) {
   if (c >= 'A' && c <= 'Z') return (uint8_t)(c - 'A' + 'a');
   if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_') return c;

@@ -2,9 +2,9 @@
 //
 // The OpenSSL functions that the guard borrows from cryptography's binding.
 //
-// The wheel of cryptography carries its own OpenSSL and exports none of its symbols, and no other OpenSSL may touch its
-// pointers. So nothing is linked: Python hands in the address of each function, after it has compared the prototype that the
-// binding states with the one that is written here.
+// The wheel of cryptography carries its own OpenSSL and exports none of its symbols, and no other OpenSSL may
+// touch its pointers. So nothing is linked: Python hands in the address of each function, after it has
+// compared the prototype that the binding states with the one that is written here.
 
 #ifndef PV_OPENSSL_H
 #define PV_OPENSSL_H
@@ -23,7 +23,8 @@ typedef struct bio_st BIO;
 typedef struct bio_method_st BIO_METHOD;
 typedef struct stack_st_X509 Cryptography_STACK_OF_X509;
 
-// PV_OPENSSL_FUNCTIONS lists them as F(result, name, parameters), in the binding's own words (which knows no const).
+// PV_OPENSSL_FUNCTIONS lists them as F(result, name, parameters), in the binding's own words (which knows no
+// const).
 #define PV_OPENSSL_FUNCTIONS(F)                                                                          \
   F(void, SSL_CTX_set_msg_callback, (SSL_CTX *, void (*)(int, int, int, void *, size_t, SSL *, void *))) \
   F(void, SSL_CTX_set_msg_callback_arg, (SSL_CTX *, void *))                                             \
@@ -64,11 +65,13 @@ struct pv_openssl {
 // pv_openssl is written at import, before there is a guard, and never after.
 extern struct pv_openssl pv_openssl;
 
-// pv_openssl_name and pv_openssl_prototype give the function number |index| as text, or NULL past the last one.
+// pv_openssl_name and pv_openssl_prototype give the function number |index| as text, or NULL past the last
+// one.
 const char *pv_openssl_name(size_t index);
 const char *pv_openssl_prototype(size_t index);
 
-// pv_openssl_set fills in the function number |index|. It returns 0 if there is no such function or |function| is NULL.
+// pv_openssl_set fills in the function number |index|. It returns 0 if there is no such function or
+// |function| is NULL.
 PV_MUST_USE int pv_openssl_set(size_t index, void *function);
 
 #endif  // PV_OPENSSL_H

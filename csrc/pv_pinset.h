@@ -2,10 +2,10 @@
 //
 // A set of 32-byte digests, immutable once built.
 //
-// The digests lie in buckets chosen by a keyed hash, about one digest a bucket, whoever chose the digests. A look-up scans
-// the whole of one bucket. What is promised: which digest of the bucket matched, and where two digests differ, shows neither
-// in time nor in memory accesses. Which bucket is read does show; it is a function of the presented digest, which the peer
-// knows already.
+// The digests lie in buckets chosen by a keyed hash, about one digest a bucket, whoever chose the digests. A
+// look-up scans the whole of one bucket. What is promised: which digest of the bucket matched, and where two
+// digests differ, shows neither in time nor in memory accesses. Which bucket is read does show; it is a
+// function of the presented digest, which the peer knows already.
 
 #ifndef PV_PINSET_H
 #define PV_PINSET_H
@@ -21,10 +21,11 @@ struct pv_pinset {
   uint8_t (*digests)[32];  // ordered by bucket
 };
 
-// pv_pinset_build makes |*out_set| the set of the |count| digests that lie one behind the other at |digests|; they are
-// copied. |seed| should be random. It returns 1, or 0 if memory ran out or there are 2^31 digests or more; then |*out_set| is
-// untouched. The caller owes the set a pv_pinset_free.
-PV_MUST_USE int pv_pinset_build(const uint8_t *digests, size_t count, uint64_t seed, struct pv_pinset *out_set);
+// pv_pinset_build makes |*out_set| the set of the |count| digests that lie one behind the other at |digests|;
+// they are copied. |seed| should be random. It returns 1, or 0 if memory ran out or there are 2^31 digests or
+// more; then |*out_set| is untouched. The caller owes the set a pv_pinset_free.
+PV_MUST_USE int pv_pinset_build(const uint8_t *digests, size_t count, uint64_t seed,
+                                struct pv_pinset *out_set);
 
 // pv_pinset_contains returns 1 if |digest| is in |*set|, else 0.
 PV_MUST_USE int pv_pinset_contains(const struct pv_pinset *set, const uint8_t digest[32]);

@@ -14,8 +14,9 @@ struct pv_pattern {
   int match;
 };
 
-// Names are hashed from their end with FNV-1a, so that one pass over a host gives the hash of each of its suffixes. The hash
-// has no key: names come from the policy's author and the connecting program, not from the peer.
+// Names are hashed from their end with FNV-1a, so that one pass over a host gives the hash of each of its
+// suffixes. The hash has no key: names come from the policy's author and the connecting program, not from the
+// peer.
 #define HASH_START 0xcbf29ce484222325U
 
 static uint64_t hash_push(uint64_t hash, uint8_t c) { return (hash ^ c) * 0x100000001b3U; }
@@ -28,8 +29,8 @@ static uint64_t hash_name(pv_slice name, int match) {
   return hash_seal(hash, match);
 }
 
-// slot_of finds the slot that holds the pattern, or the free one where it would go. There is always a free one: the table is
-// at most half full.
+// slot_of finds the slot that holds the pattern, or the free one where it would go. There is always a free
+// one: the table is at most half full.
 static struct pv_pattern *slot_of(const struct pv_policy *policy, uint64_t hash, int match, pv_slice name) {
   uint64_t mask = ((uint64_t)1 << policy->bits) - 1;
   for (uint64_t i = hash ^ hash >> 32;; i++) {
@@ -42,7 +43,8 @@ static struct pv_pattern *slot_of(const struct pv_policy *policy, uint64_t hash,
   }
 }
 
-struct pv_policy *pv_policy_new(uint32_t entry_count, uint32_t pattern_count, size_t names_len, int32_t unlisted) {
+struct pv_policy *pv_policy_new(uint32_t entry_count, uint32_t pattern_count, size_t names_len,
+                                int32_t unlisted) {
   if (entry_count > INT32_MAX || pattern_count > INT32_MAX) return NULL;
   if (unlisted < PV_UNLISTED_PKIX || unlisted >= (int32_t)entry_count) return NULL;
   struct pv_policy *policy = calloc(1, sizeof *policy);
@@ -76,7 +78,8 @@ void pv_policy_free(struct pv_policy *policy) {
   free(policy);
 }
 
-int pv_policy_set_entry(struct pv_policy *policy, uint32_t index, int64_t expires, int pkix_when_expired, int report_only) {
+int pv_policy_set_entry(struct pv_policy *policy, uint32_t index, int64_t expires, int pkix_when_expired,
+                        int report_only) {
   if (index >= policy->entry_count) return 0;
   struct pv_entry *entry = &policy->entries[index];
   entry->expires = expires;
@@ -85,8 +88,8 @@ int pv_policy_set_entry(struct pv_policy *policy, uint32_t index, int64_t expire
   return 1;
 }
 
-int pv_policy_set_pins(struct pv_policy *policy, uint32_t index, int role, int kind, const uint8_t *digests, size_t count,
-                       uint64_t seed) {
+int pv_policy_set_pins(struct pv_policy *policy, uint32_t index, int role, int kind, const uint8_t *digests,
+                       size_t count, uint64_t seed) {
   if (index >= policy->entry_count || role < 0 || role > 1 || kind < 0 || kind > 1) return 0;
   struct pv_pinset *set = &policy->entries[index].pins[role][kind];
   return set->count == 0 && pv_pinset_build(digests, count, seed, set);
@@ -108,7 +111,8 @@ int pv_policy_add_pattern(struct pv_policy *policy, int match, const char *name,
 }
 
 // entry_of returns the entry of the pattern, or |otherwise| if there is no such pattern.
-static int32_t entry_of(const struct pv_policy *policy, uint64_t hash, int match, pv_slice name, int32_t otherwise) {
+static int32_t entry_of(const struct pv_policy *policy, uint64_t hash, int match, pv_slice name,
+                        int32_t otherwise) {
   const struct pv_pattern *slot = slot_of(policy, hash_seal(hash, match), match, name);
   return slot->len == 0 ? otherwise : (int32_t)slot->entry;
 }
@@ -117,7 +121,8 @@ int32_t pv_policy_find(const struct pv_policy *policy, pv_slice host) {
   int32_t any_depth = policy->unlisted, one_label = -1;
   uint64_t hash = HASH_START;
   for (size_t i = host.len; i > 0; i--) {
-    if (host.data[i - 1] == '.') {  // what follows is a parent of the host, and longer than the parents before it
+    if (host.data[i - 1] ==
+        '.') {  // what follows is a parent of the host, and longer than the parents before it
       pv_slice parent = pv_slice_of(host.data + i, host.len - i);
       any_depth = entry_of(policy, hash, PV_MATCH_ANY_DEPTH, parent, any_depth);
       one_label = entry_of(policy, hash, PV_MATCH_ONE_LABEL, parent, -1);

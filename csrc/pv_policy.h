@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a context holds its peers to: entries (the pins of a host, and what to do with them) and the table from host names
-// to entries. A policy is built by one thread and immutable from then on; any number of threads may read it.
+// What a context holds its peers to: entries (the pins of a host, and what to do with them) and the table
+// from host names to entries. A policy is built by one thread and immutable from then on; any number of
+// threads may read it.
 
 #ifndef PV_POLICY_H
 #define PV_POLICY_H
@@ -14,8 +15,8 @@ enum pv_kind { PV_KIND_SPKI = 0, PV_KIND_CERT = 1 };
 
 enum pv_role { PV_ROLE_ALLOW = 0, PV_ROLE_DENY = 1 };
 
-// How much of a host name a pattern stands for: all of it, all but exactly one label ahead ("*.name"), or itself and
-// whatever lies below ("**.name").
+// How much of a host name a pattern stands for: all of it, all but exactly one label ahead ("*.name"), or
+// itself and whatever lies below ("**.name").
 enum pv_match { PV_MATCH_EXACT = 0, PV_MATCH_ONE_LABEL = 1, PV_MATCH_ANY_DEPTH = 2 };
 
 // What pv_policy_find gives for a host that no pattern covers, unless it is the index of an entry.
@@ -44,28 +45,32 @@ struct pv_policy {
   int32_t unlisted;  // an index of an entry, PV_UNLISTED_DENY or PV_UNLISTED_PKIX
 };
 
-// pv_policy_new makes a policy with room for |entry_count| entries, and for |pattern_count| patterns whose names have
-// |names_len| bytes in all. Entries never expire, are enforced, and hold no pins, so they accept nothing. It returns NULL if
-// memory ran out or |unlisted| is neither an entry nor a PV_UNLISTED_ value. The caller owes it a pv_policy_free.
-PV_MUST_USE struct pv_policy *pv_policy_new(uint32_t entry_count, uint32_t pattern_count, size_t names_len, int32_t unlisted);
+// pv_policy_new makes a policy with room for |entry_count| entries, and for |pattern_count| patterns whose
+// names have |names_len| bytes in all. Entries never expire, are enforced, and hold no pins, so they accept
+// nothing. It returns NULL if memory ran out or |unlisted| is neither an entry nor a PV_UNLISTED_ value. The
+// caller owes it a pv_policy_free.
+PV_MUST_USE struct pv_policy *pv_policy_new(uint32_t entry_count, uint32_t pattern_count, size_t names_len,
+                                            int32_t unlisted);
 
 void pv_policy_free(struct pv_policy *policy);
 
 // pv_policy_set_entry sets all of the entry |index| but its pins. It returns 0 if there is no such entry.
-PV_MUST_USE int pv_policy_set_entry(struct pv_policy *policy, uint32_t index, int64_t expires, int pkix_when_expired,
-                                    int report_only);
+PV_MUST_USE int pv_policy_set_entry(struct pv_policy *policy, uint32_t index, int64_t expires,
+                                    int pkix_when_expired, int report_only);
 
-// pv_policy_set_pins gives the entry |index| its |count| digests of one role and kind, once. It returns 0, changing nothing,
-// if there is no such entry, role or kind, if they were set before, or if memory ran out.
-PV_MUST_USE int pv_policy_set_pins(struct pv_policy *policy, uint32_t index, int role, int kind, const uint8_t *digests,
-                                   size_t count, uint64_t seed);
+// pv_policy_set_pins gives the entry |index| its |count| digests of one role and kind, once. It returns 0,
+// changing nothing, if there is no such entry, role or kind, if they were set before, or if memory ran out.
+PV_MUST_USE int pv_policy_set_pins(struct pv_policy *policy, uint32_t index, int role, int kind,
+                                   const uint8_t *digests, size_t count, uint64_t seed);
 
-// pv_policy_add_pattern leads hosts that fit |match| and the canonical |name| to the entry |index|. It returns 0, changing
-// nothing, if there is no such entry or match, the name is empty, the pattern is there already, or the room is used up.
-PV_MUST_USE int pv_policy_add_pattern(struct pv_policy *policy, int match, const char *name, size_t len, uint32_t index);
+// pv_policy_add_pattern leads hosts that fit |match| and the canonical |name| to the entry |index|. It
+// returns 0, changing nothing, if there is no such entry or match, the name is empty, the pattern is there
+// already, or the room is used up.
+PV_MUST_USE int pv_policy_add_pattern(struct pv_policy *policy, int match, const char *name, size_t len,
+                                      uint32_t index);
 
-// pv_policy_find returns the index of the entry that decides for the canonical |host|, or |unlisted|. The most specific
-// pattern decides alone: exact, then one label, then the longest of any depth.
+// pv_policy_find returns the index of the entry that decides for the canonical |host|, or |unlisted|. The
+// most specific pattern decides alone: exact, then one label, then the longest of any depth.
 PV_MUST_USE int32_t pv_policy_find(const struct pv_policy *policy, pv_slice host);
 
 #endif  // PV_POLICY_H

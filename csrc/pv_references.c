@@ -14,7 +14,8 @@ typedef SRWLOCK pv_mutex;
 #else
 #include <pthread.h>
 typedef pthread_mutex_t pv_mutex;
-// On a default mutex that is used as it should be, none of these can fail on the platforms that CPython runs on.
+// On a default mutex that is used as it should be, none of these can fail on the platforms that CPython runs
+// on.
 #define MUTEX_INITIALIZE(mutex) ((void)pthread_mutex_init(mutex, NULL))
 #define MUTEX_DESTROY(mutex) ((void)pthread_mutex_destroy(mutex))
 #define MUTEX_LOCK(mutex) ((void)pthread_mutex_lock(mutex))

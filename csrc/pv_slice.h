@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A borrowed run of bytes. All parsing goes through pv_slice_take, which holds the only bounds check and the only
-// pointer arithmetic of the parsers.
+// A borrowed run of bytes. All parsing goes through pv_slice_take, which holds the only bounds check and the
+// only pointer arithmetic of the parsers.
 
 #ifndef PV_SLICE_H
 #define PV_SLICE_H
@@ -26,8 +26,8 @@ static inline pv_slice pv_slice_of(const void *data, size_t len) {
   return s;
 }
 
-// pv_slice_take moves the first |n| bytes of |*in| to |*out_front|. It returns 1, or 0 if there are fewer than |n|; then
-// neither slice is touched.
+// pv_slice_take moves the first |n| bytes of |*in| to |*out_front|. It returns 1, or 0 if there are fewer
+// than |n|; then neither slice is touched.
 static inline PV_MUST_USE int pv_slice_take(pv_slice *in, size_t n, pv_slice *out_front) {
   if (in->len < n) return 0;
   *out_front = pv_slice_of(in->data, n);

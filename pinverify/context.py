@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, NoReturn
 from OpenSSL import SSL
 from OpenSSL.crypto import X509Store
 
-from pinverify.engine import engine, openssl
+from pinverify import engine as engines
+from pinverify.engine import openssl
 from pinverify.engine.guard import Guard, OnViolation
 from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinRefused, PinverifyError
 from pinverify.hostnames import canonical_host, host_ip
@@ -82,7 +83,7 @@ class PinnedContext(SSL.Context):
         self.set_cipher_list(b"DEFAULT")
         anchors.share_with(self)
         self.set_session_id(b"")
-        self._guard = engine.install(
+        self._guard = engines.engine.install(
             self, policy, is_server=is_server, pins_only=pins_only, on_violation=on_violation
         )
         # pyOpenSSL asks the verify helper of the context for exceptions, and gives each connection a reference to all
@@ -94,7 +95,7 @@ class PinnedContext(SSL.Context):
     @property
     def engine(self) -> str:
         """The engine that decides: `"native"` or `"python"`."""
-        return engine.NAME
+        return self._guard.engine
 
     @property
     def policy(self) -> Policy:

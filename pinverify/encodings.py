@@ -79,4 +79,4 @@ def _check_key(der: bytes) -> None:
     try:
         load_der_public_key(der)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InvalidPin(f"not a public key that can be read: {error}") from error
+        raise InvalidPin("not a readable public key; is it a certificate, or a private key?") from error

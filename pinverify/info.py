@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import NamedTuple
 
-from pinverify.engine import engine, openssl, reason
+from pinverify import engine as engines
+from pinverify.engine import openssl
 
 __all__ = ["EngineInfo", "engine_info", "spki_sha256"]
 
@@ -31,7 +32,7 @@ def engine_info() -> EngineInfo:
         "OpenSSL": openssl.version(),
         **{package: version(package) for package in packages},
     }
-    return EngineInfo(engine.NAME, reason, engine.cpu_features(), versions)
+    return EngineInfo(engines.engine.NAME, engines.reason, engines.engine.cpu_features(), versions)
 
 
 def spki_sha256(certificate_der: bytes) -> bytes:
@@ -39,4 +40,4 @@ def spki_sha256(certificate_der: bytes) -> bytes:
 
     It is what `sha256/...` pins hold (RFC 7469 2.4). Raises MalformedCertificate.
     """
-    return engine.sha256(engine.spki(certificate_der))
+    return engines.engine.sha256(engines.engine.spki(certificate_der))

@@ -36,7 +36,7 @@ class Policy:
     The policy of a server, made by `of_clients`, has no hosts, and as `unlisted` the PinSet of everybody.
     """
 
-    hosts: Mapping[str, PinSet]
+    hosts: MappingProxyType[str, PinSet]
     unlisted: Unlisted | PinSet
     _fingerprint: bytes | None
     _compiled: Compiled | None
@@ -99,7 +99,7 @@ class Policy:
 
     @property
     def compiled(self) -> Compiled:
-        """This policy as the engine wants it, compiled when first asked for and then shared by all contexts."""
+        """This policy as the engine wants it: compiled when first asked for, then shared by all contexts."""
         from pinverify.engine import engine
 
         if self._compiled is None:

@@ -23,7 +23,7 @@ from pinverify.hostnames import (
 
 LABEL = st.from_regex(r"[a-z0-9_-]{0,8}[a-z_-]", fullmatch=True)
 NAME = st.lists(LABEL, min_size=1, max_size=6).map(".".join)
-NEAR_NAMES = st.text(st.sampled_from("aZ09-_.:*/[]%@ \0\nü。＊１ß\u00ad"), max_size=20)
+NEAR_NAMES = st.text(st.sampled_from("aZ09-_.:*/[]%@ \0\nü。\uff0a\uff11ß\u00ad"), max_size=20)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ NEAR_NAMES = st.text(st.sampled_from("aZ09-_.:*/[]%@ \0\nü。＊１ß\u00ad"), 
         ("_x.bücher.example", "_x.xn--bcher-kva.example"),
         ("straße.example", "xn--strae-oqa.example"),
         ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
-        ("ｅｘａｍｐｌｅ.com", "example.com"),
+        ("\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45.com", "example.com"),
     ],
 )
 def test_a_name_has_one_canonical_form(given_name: str | bytes, canonical: str) -> None:
@@ -86,7 +86,7 @@ def test_a_name_has_no_octets() -> None:
         ("example.com/path", "path at character 12"),
         ("example.com?q", "path at character 12"),
         ("*.example.com", r"misplaced wildcard at character 1; .*'\*\.example\.com'"),
-        ("＊.example.com", r"'\*' in label 1"),
+        ("\uff0a.example.com", r"'\*' in label 1"),
         (" example.com", "white space at character 1;"),
         ("example.com\n", "white space at character 12"),
         ("exam\0ple.com", "NUL at character 5"),
@@ -107,7 +107,7 @@ def test_a_name_has_no_octets() -> None:
         ("192.0.2", "all digits"),
         ("192.0.02.1", "all digits"),
         ("example.1", "all digits"),
-        ("１92.0.2.1", "all digits"),
+        ("\uff1192.0.2.1", "all digits"),
         ("a_ü.example", "IDNA 2008"),
         ("xn--ü.example", "IDNA 2008"),
         ("\ud800.example", "IDNA 2008"),
@@ -118,7 +118,7 @@ def test_a_name_has_no_octets() -> None:
     ],
 )
 def test_p08_what_is_no_host_name_is_an_error(given_name: str, says: str) -> None:
-    """What is not a host name is an error that says what it is and where, never a name that matches nothing."""
+    """What is not a host name is an error that says what and where, never a name that matches nothing."""
     with pytest.raises(InvalidHost, match=says):
         canonical_host(given_name)
 
@@ -132,7 +132,7 @@ def test_the_error_is_a_value_error_and_not_endless() -> None:
 
 
 @given(st.one_of(st.text(), NAME, NEAR_NAMES, st.ip_addresses().map(str)))
-@example("１.2.3.4")
+@example("\uff11.2.3.4")
 @example("::ffff:1.2.3.4")
 def test_p08_canonicalising_twice_changes_nothing(text: str) -> None:
     """A canonical host is its own canonical form; all else is InvalidHost and no other exception."""

@@ -49,6 +49,8 @@ _thread = _Thread()
 class Guard(ABC):
     """One guarded context. The context and each of its connections hold it, so that it outlives them all."""
 
+    engine: str
+
     def __init__(
         self, policy: Policy, *, is_server: bool, pins_only: bool, on_violation: OnViolation | None
     ) -> None:

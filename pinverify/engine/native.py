@@ -162,6 +162,8 @@ def _host(host: str) -> Any:
 class NativeGuard(Guard):
     """The guard of csrc/pv_guard.c."""
 
+    engine = NAME
+
     def __init__(self, context: SSL.Context, policy: Policy, **options: Any) -> None:
         super().__init__(policy, **options)
         self._handle = ffi.new_handle(weakref.ref(self))  # weak: a guard that held itself would wait for the collector

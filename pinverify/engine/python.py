@@ -220,6 +220,8 @@ _current = _Current()
 class PythonGuard(Guard):
     """The guard of csrc/pv_guard.c, in Python."""
 
+    engine = NAME
+
     def __init__(self, context: SSL.Context, policy: Policy, **options: Any) -> None:
         super().__init__(policy, **options)
         self._host = policy.sole_host
