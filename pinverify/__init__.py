@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pinned TLS contexts for pyOpenSSL: the decision falls inside the handshake, on the chain that was verified."""
+"""Pinned TLS contexts for pyOpenSSL: the decision falls inside the handshake, on the chain that was
+verified.
+"""
 
-from pinverify.context import PinnedContext, Stats, client_context, connect, server_context, verdict
+from pinverify.connection import connect, verdict
+from pinverify.context import PinnedContext, Stats, client_context, server_context
+from pinverify.decision import Reason
 from pinverify.errors import (
     InvalidHost,
     InvalidIdentity,
@@ -17,7 +21,7 @@ from pinverify.identity import Identity
 from pinverify.info import EngineInfo, engine_info, spki_sha256
 from pinverify.pins import Kind, Pin, PinSet
 from pinverify.policy import Policy
-from pinverify.verdict import Diagnosis, Reason, Verdict
+from pinverify.verdict import Diagnosis, Verdict
 
 __all__ = [
     "Diagnosis",

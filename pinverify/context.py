@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pinned contexts: the only builder of an `OpenSSL.SSL.Context` here, and what can be done with the connections of one."""
+"""Pinned contexts: the only builder of an `OpenSSL.SSL.Context` here, and what can be done with the
+connections of one.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import selectors
 import socket
-import time
 import warnings
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
@@ -17,17 +17,16 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509Store
 
 from pinverify import engine as engines
-from pinverify.engine import openssl
-from pinverify.engine.guard import Guard, OnViolation
-from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinRefused, PinverifyError
+from pinverify.decision import Reason
+from pinverify.engine.guard import OnViolation
+from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinverifyError
 from pinverify.hostnames import canonical_host, host_ip
 from pinverify.identity import Identity, IdentitySource
 from pinverify.pins import Pin, PinSet
 from pinverify.policy import Policy
 from pinverify.trust import Anchors, TrustSource, load_anchors
-from pinverify.verdict import Reason, Verdict
 
-__all__ = ["PinnedContext", "Stats", "client_context", "connect", "server_context", "verdict"]
+__all__ = ["PinnedContext", "Stats", "client_context", "server_context"]
 
 # No cipher suite without certificates: those never come to a verify callback.
 _NO_ANONYMOUS = b":!aNULL:!eNULL:!PSK:!SRP"
@@ -56,11 +55,11 @@ class Stats(NamedTuple):
 
 
 class PinnedContext(SSL.Context):
-    """An `OpenSSL.SSL.Context` whose connections are accepted only as its policy says; made by `client_context` and
-    `server_context`.
+    """An `OpenSSL.SSL.Context` whose connections are accepted only as its policy says; made by
+    `client_context` and `server_context`.
 
-    It is complete, reusable, and safe to use from many threads. Whatever else a Context can be told before its first
-    connection, it can be told too. `set_verify` is refused.
+    It is complete, reusable, and safe to use from many threads. Whatever else a Context can be told before
+    its first connection, it can be told too. `set_verify` is refused.
     """
 
     def __init__(
@@ -77,7 +76,11 @@ class PinnedContext(SSL.Context):
         super().__init__(_METHODS[is_server, dtls])
         self._anchors = anchors
         self._owns_anchors = False
-        self._scope = (b"server" if is_server else b"client", b"pins" if pins_only else b"pkix", policy.fingerprint)
+        self._scope = (
+            b"server" if is_server else b"client",
+            b"pins" if pins_only else b"pkix",
+            policy.fingerprint,
+        )
         self._minimum = _version(minimum_version, dtls)
         super().set_min_proto_version(self._minimum)
         self.set_cipher_list(b"DEFAULT")
@@ -86,8 +89,9 @@ class PinnedContext(SSL.Context):
         self._guard = engines.engine.install(
             self, policy, is_server=is_server, pins_only=pins_only, on_violation=on_violation
         )
-        # pyOpenSSL asks the verify helper of the context for exceptions, and gives each connection a reference to all
-        # three helpers. Connection.set_verify overwrites the first; what C looks at must live as long as the connection.
+        # pyOpenSSL asks the verify helper of the context for exceptions, and gives each connection a
+        # reference to all three helpers. Connection.set_verify overwrites the first; what C looks at must
+        # live as long as the connection.
         self._verify_helper: Any = self._guard
         self._cookie_generate_helper: Any = self._guard
         self._cookie_verify_helper: Any = self._guard
@@ -103,9 +107,13 @@ class PinnedContext(SSL.Context):
         return self._guard.policy
 
     def stats(self) -> Stats:
-        """The counters of this context. Handshakes that failed before a certificate was judged are not counted."""
+        """The counters of this context. Handshakes that failed before a certificate was judged are not
+        counted.
+        """
         counts = self._guard.counts()
-        by_reason = {reason: counts.get((True, reason), 0) + counts.get((False, reason), 0) for reason in Reason}
+        by_reason = {
+            reason: counts.get((True, reason), 0) + counts.get((False, reason), 0) for reason in Reason
+        }
         accepted = sum(count for (accepts, _), count in counts.items() if accepts)
         reported = sum(count for (accepts, reason), count in counts.items() if accepts and not reason.accepts)
         return Stats(accepted, sum(counts.values()) - accepted, reported, by_reason)
@@ -116,7 +124,9 @@ class PinnedContext(SSL.Context):
         Without a socket it works on memory BIOs, as `SSL.Connection(ctx, None)` does. Raises InvalidHost.
         """
         if self._guard.is_server:
-            raise PinverifyError("ctx.connection(host) is for clients; on a server use OpenSSL.SSL.Connection(ctx, sock)")
+            raise PinverifyError(
+                "ctx.connection(host) is for clients; a server uses OpenSSL.SSL.Connection(ctx, sock)"
+            )
         host = canonical_host(host)
         connection = SSL.Connection(self, sock)
         if host_ip(host) is None:
@@ -129,10 +139,12 @@ class PinnedContext(SSL.Context):
     # What would take the pins out, or make a session go where it does not belong.
 
     def set_verify(self, mode: int, callback: Any = None) -> NoReturn:
-        """Refused: the context verifies, and the guard would put its own callback back on each handshake anyway."""
+        """Refused: the context verifies, and the guard would put its own callback back on each handshake
+        anyway.
+        """
         raise PinverifyError(
-            "set_verify on a pinned context would turn verification into something else than its policy says; give "
-            "trust= and a policy to pinverify.client_context or server_context instead"
+            "set_verify on a pinned context would turn verification into something else than its policy "
+            "says; give trust= and a policy to pinverify.client_context or server_context instead"
         )
 
     def set_cipher_list(self, cipher_list: bytes) -> None:
@@ -147,7 +159,9 @@ class PinnedContext(SSL.Context):
         super().set_min_proto_version(version)
 
     def set_session_id(self, buf: bytes) -> None:
-        """As `Context.set_session_id`, within the scope of the policy: no session of another one is ever resumed."""
+        """As `Context.set_session_id`, within the scope of the policy: no session of another one is ever
+        resumed.
+        """
         digest = hashlib.sha256()
         for part in (b"pinverify", *self._scope, self._anchors.fingerprint, buf):
             digest.update(len(part).to_bytes(8, "big") + part)
@@ -181,8 +195,12 @@ class PinnedContext(SSL.Context):
     def _own_anchors(self) -> None:
         """Ends the sharing of trust anchors, and of sessions with contexts that trust the same ones."""
         if not self._owns_anchors:
-            if self._used:  # SSL_CTX_set_cert_store would pull the store away from under handshakes that are going on
-                raise PinverifyError("the trust anchors of a context cannot be changed once it has made a connection")
+            if (
+                self._used
+            ):  # SSL_CTX_set_cert_store would pull the store away from under handshakes that are going on
+                raise PinverifyError(
+                    "the trust anchors of a context cannot be changed once it has made a connection"
+                )
             self._anchors.copy_to(self)
             self._owns_anchors = True
             self.set_session_id(secrets.token_bytes(32))
@@ -208,10 +226,11 @@ def client_context(
 ) -> PinnedContext:
     """A context for clients whose servers must have a pinned key, by `policy` (a Policy, or what makes one).
 
-    `trust`: the CAs, as for `load_anchors`; `"pins"` does without any and goes by the leaf's key alone. `identity`: the
-    client's own certificate, as for `Identity.load`. `alpn`: protocols in order of preference (RFC 7301).
-    `minimum_version`: "TLSv1.2" (default) or "TLSv1.3". `on_violation`: called with the Verdict of each violation, enforced or
-    only reported, in the handshake's thread; if it raises, the peer is refused. `dtls`: for datagrams.
+    `trust`: the CAs, as for `load_anchors`; `"pins"` does without any and goes by the leaf's key alone.
+    `identity`: the client's own certificate, as for `Identity.load`. `alpn`: protocols in order of preference
+    (RFC 7301). `minimum_version`: "TLSv1.2" (default) or "TLSv1.3". `on_violation`: called with the Verdict
+    of each violation, enforced or only reported, in the handshake's thread; if it raises, the peer is
+    refused. `dtls`: for datagrams.
 
     Raises InvalidPolicy, InvalidPin, InvalidTrust or InvalidIdentity for what could never work.
     """
@@ -236,8 +255,9 @@ def server_context(
 ) -> PinnedContext:
     """A context for servers whose clients must show a certificate with a key in `clients`.
 
-    `identity` is the server's own certificate. By default (`trust="pins"`) a client is known by its leaf's key alone; with
-    trust anchors its chain must verify too, and any key of that chain may be pinned. The rest is as for `client_context`.
+    `identity` is the server's own certificate. By default (`trust="pins"`) a client is known by its leaf's
+    key alone; with trust anchors its chain must verify too, and any key of that chain may be pinned. The rest
+    is as for `client_context`.
     """
     policy = Policy.of_clients(clients)
     context = _context(policy, trust, minimum_version, on_violation, dtls=dtls, is_server=True)
@@ -289,60 +309,3 @@ def _protocols(alpn: Iterable[str | bytes]) -> list[bytes]:
 
 def _select(ours: list[bytes], offered: list[bytes]) -> Any:
     return next((name for name in ours if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
-
-
-def connect(
-    address: tuple[str, int], context: PinnedContext, *, host: str | None = None, timeout: float | None = None
-) -> SSL.Connection:
-    """A TCP connection to `address` (host, port) with its handshake done, blocking from then on.
-
-    `host` is the reference name, by default `address[0]`. `timeout` in seconds covers both. Raises PinRefused, any other
-    `SSL.Error`, TimeoutError or OSError, with the socket closed.
-    """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    sock = socket.create_connection(address, timeout)
-    try:
-        connection = context.connection(host or address[0], sock)
-        _handshake(connection, sock, deadline)
-        sock.settimeout(None)
-    except BaseException:
-        sock.close()
-        raise
-    return connection
-
-
-def _handshake(connection: SSL.Connection, sock: socket.socket, deadline: float | None) -> None:
-    while True:
-        try:
-            return connection.do_handshake()
-        except SSL.WantReadError:
-            _wait(sock, selectors.EVENT_READ, deadline)
-        except SSL.WantWriteError:
-            _wait(sock, selectors.EVENT_WRITE, deadline)
-
-
-def _wait(sock: socket.socket, event: int, deadline: float | None) -> None:
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, event)
-        if not selector.select(left):
-            raise TimeoutError("the TLS handshake timed out")
-
-
-def verdict(connection: SSL.Connection) -> Verdict:
-    """The Verdict of a live connection of a pinned context, made anew from its verified chain.
-
-    Raises PinRefused if the policy does not accept it (any more), and PinverifyError if there is nothing to judge: no
-    pinned context, or no handshake that has succeeded.
-    """
-    # The context may be another one by now (Connection.set_context); the helper is still the one of its making.
-    helper = connection._cookie_generate_helper
-    guard = getattr(helper, "guard", helper)
-    if not isinstance(guard, Guard):
-        raise PinverifyError("there is no verdict: the connection was not made from a pinned context")
-    if not openssl.handshake_succeeded(connection):
-        raise PinverifyError("there is no verdict: the connection is not open with its handshake done")
-    result = guard.judge(connection)
-    if not result.accepted:
-        raise PinRefused(result)
-    return result

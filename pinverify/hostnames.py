@@ -152,7 +152,7 @@ def _canonical(name: str, given: str | bytes, *, offset: int) -> str:
     """Bring `name`, which is `given` from the index `offset` on, to its canonical form."""
     ascii_name = name if name.isascii() else _to_ascii(name, given, offset)
     canonical = canonical_sni(ascii_name.encode("ascii"))
-    if canonical is None and name.isascii():  # an address in full-width digits is nobody's habit
+    if canonical is None:
         canonical = _canonical_address(name)
     if canonical is None:
         _refuse_foreign(name, given, offset)

@@ -32,9 +32,9 @@ class Identity:
     def load(cls, source: IdentitySource, *, password: bytes | None = None) -> Identity:
         """The identity in `source`: one PEM (path or bytes) with chain and key, or a pair (chain, key).
 
-        In a pair each is a path, PEM bytes, or cryptography's objects; a chain may be an iterable of certificates.
-        Raises InvalidIdentity if something is missing, unreadable, encrypted without a `password`, or if the key is
-        not the leaf's.
+        In a pair each is a path, PEM bytes, or cryptography's objects; a chain may be an iterable of
+        certificates. Raises InvalidIdentity if something is missing, unreadable, encrypted without a
+        `password`, or if the key is not the leaf's.
         """
         if isinstance(source, Identity):
             return source
@@ -52,14 +52,16 @@ class Identity:
             context.use_privatekey(self.key)
             context.check_privatekey()
         except (SSL.Error, TypeError) as error:
-            raise InvalidIdentity(f"OpenSSL does not take the identity {_subject(self.chain[0])}: {error}") from error
+            raise InvalidIdentity(
+                f"OpenSSL does not take the identity {_subject(self.chain[0])}: {error}"
+            ) from error
 
     def _check(self) -> None:
         leaf, key = (_spki(owner) for owner in (self.chain[0].public_key(), self.key.public_key()))
         if leaf != key:
             raise InvalidIdentity(
-                f"the private key is not the one of the first certificate, {_subject(self.chain[0])}; the leaf comes "
-                "first, its issuers after it"
+                f"the private key is not the one of the first certificate, {_subject(self.chain[0])}; "
+                "the leaf comes first, its issuers after it"
             )
 
 
@@ -96,11 +98,14 @@ def _chain(source: Any) -> tuple[x509.Certificate, ...]:
         except ValueError as error:
             if isinstance(error, InvalidIdentity):
                 raise
-            raise InvalidIdentity(f"identity: no PEM certificate chain in {_name(source)}: {error}") from error
+            raise InvalidIdentity(
+                f"identity: no PEM certificate chain in {_name(source)}: {error}"
+            ) from error
     chain = tuple(source) if isinstance(source, Iterable) else ()
     if not chain or not all(isinstance(certificate, x509.Certificate) for certificate in chain):
         raise InvalidIdentity(
-            f"identity: a {type(source).__name__} is no certificate chain; give a PEM file, PEM bytes or x509.Certificate objects"
+            f"identity: a {type(source).__name__} is no certificate chain; give a PEM file, PEM bytes or "
+            "x509.Certificate objects"
         )
     return chain
 
@@ -109,11 +114,15 @@ def _key(source: Any, password: bytes | None) -> Any:
     if hasattr(source, "private_bytes") and hasattr(source, "public_key"):
         return source
     if not isinstance(source, (str, bytes, os.PathLike)):
-        raise InvalidIdentity(f"identity: a {type(source).__name__} is no private key; give a PEM file, PEM bytes or a key object")
+        raise InvalidIdentity(
+            f"identity: a {type(source).__name__} is no private key; give a PEM file, PEM bytes or an object"
+        )
     try:
         return load_pem_private_key(_read(source, "private key"), password)
     except (ValueError, TypeError) as error:
         if isinstance(error, InvalidIdentity):
             raise
         hint = "; load it yourself with Identity.load(…, password=…)" if isinstance(error, TypeError) else ""
-        raise InvalidIdentity(f"identity: no usable PEM private key in {_name(source)}: {error}{hint}") from error
+        raise InvalidIdentity(
+            f"identity: no usable PEM private key in {_name(source)}: {error}{hint}"
+        ) from error

@@ -36,7 +36,8 @@ def engine_info() -> EngineInfo:
 
 
 def spki_sha256(certificate_der: bytes) -> bytes:
-    """The SHA-256, 32 bytes, of the SubjectPublicKeyInfo as it stands in a DER certificate (RFC 5280 4.1.2.7).
+    """The SHA-256, 32 bytes, of the SubjectPublicKeyInfo as it stands in a DER certificate (RFC 5280
+    4.1.2.7).
 
     It is what `sha256/...` pins hold (RFC 7469 2.4). Raises MalformedCertificate.
     """

@@ -27,7 +27,9 @@ _get_store = openssl.borrow("SSL_CTX_get_cert_store", "X509_STORE *(*)(SSL_CTX *
 _set_store = openssl.borrow("SSL_CTX_set_cert_store", "void(*)(SSL_CTX *, X509_STORE *)")
 _new_store = openssl.borrow("X509_STORE_new", "X509_STORE *(*)()")
 _up_ref = openssl.borrow("X509_STORE_up_ref", "int(*)(X509_STORE *)")
-_get_objects = openssl.borrow("X509_STORE_get0_objects", "Cryptography_STACK_OF_X509_OBJECT *(*)(X509_STORE *)")
+_get_objects = openssl.borrow(
+    "X509_STORE_get0_objects", "Cryptography_STACK_OF_X509_OBJECT *(*)(X509_STORE *)"
+)
 _count_objects = openssl.borrow("sk_X509_OBJECT_num", "int(*)(Cryptography_STACK_OF_X509_OBJECT *)")
 
 
@@ -65,9 +67,10 @@ class Anchors:
 def load_anchors(trust: TrustSource) -> Anchors:
     """The anchors that `trust` stands for.
 
-    `"system"`: what OpenSSL finds on this machine (SSL_CERT_FILE and SSL_CERT_DIR are heeded), else certifi's list.
-    `"pins"`: none. Any other str or path: a PEM file, or a directory of them, each of whose files is read. Else one
-    certificate, or an iterable of them: PEM or DER bytes, cryptography's or pyOpenSSL's objects.
+    `"system"`: what OpenSSL finds on this machine (SSL_CERT_FILE and SSL_CERT_DIR are heeded), else certifi's
+    list. `"pins"`: none. Any other str or path: a PEM file, or a directory of them, each of whose files is
+    read. Else one certificate, or an iterable of them: PEM or DER bytes, cryptography's or pyOpenSSL's
+    objects.
 
     Raises InvalidTrust for what cannot be read, or holds no certificate.
     """
@@ -87,7 +90,9 @@ def _none() -> Anchors:
 
 @lru_cache(maxsize=8)
 def _system(environment: tuple[str | None, str | None]) -> Anchors:
-    anchors = Anchors(SSL.Context.set_default_verify_paths, b"system", *(str(value).encode() for value in environment))
+    anchors = Anchors(
+        SSL.Context.set_default_verify_paths, b"system", *(str(value).encode() for value in environment)
+    )
     if _is_empty(anchors) and not any(environment) and not _system_directories():
         return Anchors(lambda context: context.load_verify_locations(certifi.where()), b"certifi")
     return anchors
@@ -99,7 +104,9 @@ def _is_empty(anchors: Anchors) -> bool:
 
 
 def _system_directories() -> list[str]:
-    """Directories in which OpenSSL looks certificates up when it needs one, so that a store starts out empty."""
+    """Directories in which OpenSSL looks certificates up when it needs one, so that a store starts out
+    empty.
+    """
     default = openssl.ffi.string(openssl.borrow("X509_get_default_cert_dir", "char *(*)()")()).decode()
     return [path for path in (default, "/etc/ssl/certs") if os.path.isdir(path) and os.listdir(path)]
 
@@ -109,7 +116,9 @@ def _from_path(path: Path) -> Anchors:
         files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
         stamps = tuple(_stamp(file) for file in files)
     except OSError as error:
-        raise InvalidTrust(f"trust={shown(str(path))}: {error.strerror}; a PEM file or a directory is wanted") from error
+        raise InvalidTrust(
+            f"trust={shown(str(path))}: {error.strerror}; a PEM file or a directory is wanted"
+        ) from error
     return _from_files(str(path), stamps, path.is_dir())
 
 
@@ -159,7 +168,9 @@ def _checked_der(der: bytes) -> bytes:
     try:
         x509.load_der_x509_certificate(der)
     except ValueError as error:
-        raise InvalidTrust(f"trust holds {len(der)} bytes that are not a certificate in PEM or DER: {error}") from error
+        raise InvalidTrust(
+            f"trust holds {len(der)} bytes that are not a certificate in PEM or DER: {error}"
+        ) from error
     return der
 
 
@@ -169,6 +180,8 @@ def _pem_ders(pem: bytes, source: str) -> list[bytes]:
     if b"-----BEGIN CERTIFICATE" not in pem and b"-----BEGIN TRUSTED" not in pem:
         return []
     try:
-        return [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)]
+        return [
+            certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)
+        ]
     except ValueError as error:
         raise InvalidTrust(f"trust={shown(source)}: a certificate in it cannot be read: {error}") from error

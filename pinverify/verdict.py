@@ -5,113 +5,16 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from pinverify.decision import Decision, Reason
+from pinverify.errors import MalformedCertificate
 from pinverify.pins import Kind, Pin, PinSet
 
 if TYPE_CHECKING:
     from pinverify.policy import Policy
 
-__all__ = ["Decision", "Diagnosis", "Reason", "Status", "Verdict"]
-
-
-class Reason(enum.IntEnum):
-    """Why a peer was refused or accepted; the same numbers as `enum pv_reason` of csrc/pv_decide.h."""
-
-    INTERNAL = 0
-    NOT_PINNED = 1
-    DENIED = 2
-    EXPIRED = 3
-    UNLISTED = 4
-    NO_REFERENCE = 5
-    BAD_REFERENCE = 6
-    MALFORMED = 7
-    CHAIN_LENGTH = 8
-    OPENSSL = 9
-    SESSION = 10
-    # From here on the peer is accepted.
-    PINNED = 11
-    UNLISTED_OK = 12
-    EXPIRED_OK = 13
-    RESUMED = 14
-
-    @property
-    def accepts(self) -> bool:
-        """Whether the reason alone accepts; a violation that is only reported is accepted without it."""
-        return self >= Reason.PINNED
-
-    @property
-    def is_violation(self) -> bool:
-        """Whether it is a verdict on pins, which an entry in report mode waives."""
-        return self in (Reason.NOT_PINNED, Reason.DENIED, Reason.EXPIRED)
-
-
-class Status(enum.IntEnum):
-    """Which part of a certificate is not as RFC 5280 4.1 has it; the numbers of `enum pv_status` of csrc/pv_cert.h."""
-
-    UNSET = 0
-    OK = 1
-    CERTIFICATE = 2
-    TRAILING = 3
-    TBS = 4
-    VERSION = 5
-    SERIAL = 6
-    SIGNATURE = 7
-    ISSUER = 8
-    VALIDITY = 9
-    SUBJECT = 10
-    SPKI = 11
-    SPKI_ALGORITHM = 12
-    SPKI_KEY = 13
-    ISSUER_UID = 14
-    SUBJECT_UID = 15
-    EXTENSIONS = 16
-    TBS_TRAILING = 17
-    SIGNATURE_ALGORITHM = 18
-    SIGNATURE_VALUE = 19
-    CERTIFICATE_TRAILING = 20
-
-    @property
-    def text(self) -> str:
-        """What is wrong and where, as a clause for an error message."""
-        return _STATUS_TEXT.get(self) or f"{_FIELDS[self]} is not the DER that RFC 5280 4.1 asks for"
-
-
-_STATUS_TEXT = {
-    Status.UNSET: "it was not looked at",
-    Status.OK: "nothing is wrong with it",
-    Status.CERTIFICATE: "it is not a DER SEQUENCE of at most 65,535 octets, or it is cut short",
-    Status.TRAILING: "octets follow after its end",
-    Status.TBS_TRAILING: "octets follow after the last field of tbsCertificate",
-    Status.CERTIFICATE_TRAILING: "octets follow after signatureValue",
-}
-_FIELDS = {
-    Status.TBS: "tbsCertificate",
-    Status.VERSION: "[0] version",
-    Status.SERIAL: "serialNumber",
-    Status.SIGNATURE: "tbsCertificate.signature",
-    Status.ISSUER: "issuer",
-    Status.VALIDITY: "validity",
-    Status.SUBJECT: "subject",
-    Status.SPKI: "subjectPublicKeyInfo",
-    Status.SPKI_ALGORITHM: "subjectPublicKeyInfo.algorithm",
-    Status.SPKI_KEY: "subjectPublicKeyInfo.subjectPublicKey",
-    Status.ISSUER_UID: "[1] issuerUniqueID",
-    Status.SUBJECT_UID: "[2] subjectUniqueID",
-    Status.EXTENSIONS: "[3] extensions",
-    Status.SIGNATURE_ALGORITHM: "signatureAlgorithm",
-    Status.SIGNATURE_VALUE: "signatureValue",
-}
-
-
-class Decision(NamedTuple):
-    """What an engine says of a host and a chain: `struct pv_verdict` of csrc/pv_decide.h."""
-
-    reason: Reason
-    accepted: bool
-    entry: int  # index of the policy's entry, or negative
-    depth: int  # of the certificate that settled it, or -1
-    status: Status  # what is wrong with that certificate, if MALFORMED
+__all__ = ["Diagnosis", "Verdict"]
 
 
 class Diagnosis(enum.Enum):
@@ -119,8 +22,9 @@ class Diagnosis(enum.Enum):
 
     WRONG_KEY = "no certificate of the verified chain has a pinned key"
     SENT_NOT_VERIFIED = (
-        "a pinned key is in the chain that the peer sent but not in the one that was verified: either OpenSSL built "
-        "another path to a trust anchor (a cross-signed root), or somebody appended a certificate that is not his"
+        "a pinned key is in the chain that the peer sent but not in the one that was verified: either "
+        "OpenSSL built another path to a trust anchor (a cross-signed root), or somebody appended a "
+        "certificate that is not his"
     )
     CERTIFICATE_HASH = (
         "a pin is the hash of a whole certificate of this chain, given where the hash of its key is meant; "
@@ -136,9 +40,10 @@ class Diagnosis(enum.Enum):
 class Verdict:
     """What was decided about a peer, with all that it was decided on.
 
-    `chain` is the verified chain (as far as it was built, if OpenSSL refused it), `sent` what the peer sent, both leaf first
-    and in DER. `host` is None on a server. `pattern` and `entry` are the policy's entry that decided, if one did; `depth` is
-    the place in `chain` of the certificate that settled it (0 is the leaf), if one did.
+    `chain` is the verified chain (as far as it was built, if OpenSSL refused it), `sent` what the peer sent,
+    both leaf first and in DER. `host` is None on a server. `pattern` and `entry` are the policy's entry that
+    decided, if one did; `depth` is the place in `chain` of the certificate that settled it (0 is the leaf),
+    if one did.
     """
 
     reason: Reason
@@ -203,11 +108,17 @@ class Verdict:
     def summary(self) -> str:
         """One line: whom, whether and why."""
         whom = self.host or "the peer"
-        verb = ("accepted" if self.reason.accepts else "accepted, reporting only,") if self.accepted else "refused"
+        verb = (
+            ("accepted" if self.reason.accepts else "accepted, reporting only,")
+            if self.accepted
+            else "refused"
+        )
         return f"{verb} {whom}: {self._why()}"
 
     def explain(self) -> str:
-        """The whole story in some lines: chain, pins, and what to paste into the policy if the key is legitimate."""
+        """The whole story in some lines: chain, pins, and what to paste into the policy if the key is
+        legitimate.
+        """
         return "\n".join([self.summary, *self._chain_lines(), *self._remedy_lines()])
 
     def __str__(self) -> str:
@@ -233,7 +144,11 @@ class Verdict:
             return []
         shown = [f"    {pin}" for pin in self.expected[:_SHOWN]]
         more = len(self.expected) - len(shown)
-        lines = [f"  pins of the entry {self.pattern!r}:", *shown, *([f"    and {more:,} more"] if more else [])]
+        lines = [
+            f"  pins of the entry {self.pattern!r}:",
+            *shown,
+            *([f"    and {more:,} more"] if more else []),
+        ]
         if self.reason is Reason.NOT_PINNED and self.pins and self.pins[0] is not None:
             lines.append(f'  If that key is legitimate, add it to the entry: "{self.pins[0]}"')
         return lines
@@ -248,19 +163,20 @@ _WHY = {
     Reason.EXPIRED: "the entry's pins have expired",
     Reason.UNLISTED: "the policy has no entry for this host",
     Reason.NO_REFERENCE: (
-        "the connection does not say which host it wants; call conn.set_tlsext_host_name(b'…') before the handshake, "
-        "or make it with ctx.connection('…')"
+        "the connection does not say which host it wants; call conn.set_tlsext_host_name(b'…') before the "
+        "handshake, or make it with ctx.connection('…')"
     ),
     Reason.BAD_REFERENCE: (
         "the server name that the connection sends is not a host name (RFC 6066 3: no address, port or URL; "
-        "labels of letters, digits, '-' and '_'; international names as xn--…); ctx.connection('…') takes care of it"
+        "labels of letters, digits, '-' and '_'; international names as xn--…); "
+        "ctx.connection('…') takes care of it"
     ),
     Reason.MALFORMED: "a certificate of the chain is malformed",
     Reason.CHAIN_LENGTH: "the chain has no certificate, or more than 32",
     Reason.OPENSSL: "OpenSSL refused the certificate",
     Reason.SESSION: (
-        "the connection resumed a session, and a session does not say for which host its certificate was checked; "
-        "resume sessions in a context for one host only"
+        "the connection resumed a session, and a session does not say for which host its certificate was "
+        "checked; resume sessions in a context for one host only"
     ),
     Reason.PINNED: "pinned",
     Reason.UNLISTED_OK: "the policy has no entry for this host and leaves it to OpenSSL",
@@ -270,8 +186,6 @@ _WHY = {
 
 
 def _pin_of(der: bytes) -> Pin | None:
-    from pinverify.errors import MalformedCertificate
-
     try:
         return Pin.from_certificate(der)
     except MalformedCertificate:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every test runs over both engines; what a test needs and the machine lacks, it skips for, or fails for in CI."""
+"""Every test runs over both engines; what a test needs and the machine lacks, it skips for, or fails for in
+CI.
+"""
 
 from __future__ import annotations
 

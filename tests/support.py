@@ -7,9 +7,9 @@ import datetime
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 from cryptography import x509
@@ -29,7 +29,9 @@ def new_key(kind: str = "P-256") -> Any:
     if kind.startswith("RSA-"):
         return rsa.generate_private_key(public_exponent=65537, key_size=int(kind[4:]))
     curves = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
-    return ed25519.Ed25519PrivateKey.generate() if kind == "Ed25519" else ec.generate_private_key(curves[kind]())
+    return (
+        ed25519.Ed25519PrivateKey.generate() if kind == "Ed25519" else ec.generate_private_key(curves[kind]())
+    )
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def make_node(
     kind: str = "P-256",
     days: tuple[int, int] = (-1, 30),
 ) -> Node:
-    """A certificate for `hosts` (names and addresses), self-signed without an `issuer`, valid for `days` around today."""
+    """A certificate for `hosts` (names and addresses), self-signed without an `issuer`, valid for `days`
+    around today.
+    """
     key = key or new_key(kind)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -114,7 +118,9 @@ def make_node(
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
     )
     if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_general_name(host) for host in hosts]), False
+        )
     if not is_ca:
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
@@ -132,13 +138,13 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _made(*path: str) -> Node:
     """The node at a path such as ("root", "intermediate"): CAs, one under the other."""
     return _made(*path[:-1]).issue_ca(path[-1]) if len(path) > 1 else make_node(path[0], is_ca=True)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _leaf(under: str, *hosts: str) -> Node:
     return intermediate(under).issue(*hosts)
 
@@ -202,10 +208,8 @@ def shake(client: SSL.Connection, server: SSL.Connection) -> tuple[Exception | N
                     pass
                 except Exception as error:
                     errors[index] = error
-            try:
+            with suppress(SSL.WantReadError):
                 far.bio_write(near.bio_read(1 << 20))
-            except SSL.WantReadError:
-                pass
     return errors[0], errors[1]
 
 
@@ -218,7 +222,9 @@ def exchange(near: SSL.Connection, far: SSL.Connection, data: bytes = b"ping") -
 
 @dataclass
 class Served:
-    """What a `Server` saw: application data received, certificates of its clients, and errors, a list each."""
+    """What a `Server` saw: application data received, certificates of its clients, and errors, a list
+    each.
+    """
 
     port: int = 0
     data: list[bytes] = field(default_factory=list)
@@ -242,10 +248,10 @@ def _serve(connection: SSL.Connection, sock: socket.socket, seen: Served) -> Non
 
 
 @contextmanager
-def serving(
-    context: SSL.Context | Callable[[], SSL.Context], *, host: str = "127.0.0.1"
-) -> Iterator[Served]:
-    """A threaded echo server over real sockets on loopback; `context` may be a function that gives one a connection."""
+def serving(context: SSL.Context | Callable[[], SSL.Context], *, host: str = "127.0.0.1") -> Iterator[Served]:
+    """A threaded echo server over real sockets on loopback; `context` may be a function that gives one a
+    connection.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, 0), family=family, backlog=256)
     seen = Served(port=listener.getsockname()[1])

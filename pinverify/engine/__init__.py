@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Picks the engine, once, at import: the one in C if the extension was built, else the one in Python.
 
-`PINVERIFY_ENGINE=native|python` asks for one; if that cannot be had, importing fails. An OpenSSL that is not as expected
-fails too, on either engine: there is no third one to fall back to.
+`PINVERIFY_ENGINE=native|python` asks for one; if that cannot be had, importing fails. An OpenSSL that is not
+as expected fails too, on either engine: there is no third one to fall back to.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from OpenSSL import SSL
 
+from pinverify.decision import Decision
 from pinverify.engine.guard import Guard, OnViolation
-from pinverify.verdict import Decision
 
 if TYPE_CHECKING:
     from pinverify.policy import Policy
@@ -27,7 +27,9 @@ class Compiled(Protocol):
     """A policy as an engine wants it."""
 
     def decide(self, host: str | None, chain: Sequence[bytes], now: int) -> Decision:
-        """What the policy says of the canonical `host` with this chain, leaf first in DER, at Unix time `now`."""
+        """What the policy says of the canonical `host` with this chain, leaf first in DER, at Unix time
+        `now`.
+        """
 
 
 class Engine(Protocol):
@@ -59,8 +61,8 @@ def _choose() -> tuple[str, str]:
     built = importlib.util.find_spec("pinverify._native") is not None
     if asked == "native" and not built:
         raise ImportError(
-            "PINVERIFY_ENGINE=native, but the extension was not built; install pinverify with a C compiler at hand and "
-            "PINVERIFY_BUILD_NATIVE=1, which shows why it does not build"
+            "PINVERIFY_ENGINE=native, but the extension was not built; install pinverify with a C compiler "
+            "at hand and PINVERIFY_BUILD_NATIVE=1, which shows why it does not build"
         )
     if asked is not None:
         return asked, f"PINVERIFY_ENGINE={asked}"

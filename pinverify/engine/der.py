@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python twin of csrc/pv_der.c and csrc/pv_cert.c: strict DER, and the walk to the SubjectPublicKeyInfo.
 
-Both accept the same certificates, and name the same field where one is broken; tests/test_agreement.py holds them together.
+Both accept the same certificates, and name the same field where one is broken; tests/test_agreement.py holds
+them together.
 """
 
 from __future__ import annotations
 
-from pinverify.verdict import Status
+from pinverify.decision import Status
 
 __all__ = ["Cursor", "NotDER", "spki_of"]
 
@@ -20,7 +21,8 @@ class NotDER(ValueError):
 class Cursor:
     """Takes elements off the front of `data[start:end]`, as the getters of csrc/pv_der.h do.
 
-    Accepted are single-byte tags and definite, minimal lengths up to 65,535 octets (X.690 8.1.2, 8.1.3, 10.1).
+    Accepted are single-byte tags and definite, minimal lengths up to 65,535 octets (X.690 8.1.2, 8.1.3,
+    10.1).
     """
 
     __slots__ = ("_data", "_end", "_position")
@@ -112,9 +114,11 @@ def _optional_explicit(cursor: Cursor, outer: int, inner: int) -> None:
 
 
 def spki_of(der: bytes) -> tuple[Status, bytes]:
-    """The status of a DER certificate and, if that is OK, its SubjectPublicKeyInfo element as it stands there.
+    """The status of a DER certificate and, if that is OK, its SubjectPublicKeyInfo element as it stands
+    there.
 
-    RFC 5280 4.1. The fields are walked in their order; the first that is not as it should be gives the status.
+    RFC 5280 4.1. The fields are walked in their order; the first that is not as it should be gives the
+    status.
     """
     outer = Cursor(der)
     status = Status.CERTIFICATE
@@ -130,8 +134,12 @@ def spki_of(der: bytes) -> tuple[Status, bytes]:
         tbs.get(_INTEGER)
         status = Status.SIGNATURE
         _algorithm(tbs)
-        for status in (Status.ISSUER, Status.VALIDITY, Status.SUBJECT):
-            tbs.get(_SEQUENCE)
+        status = Status.ISSUER
+        tbs.get(_SEQUENCE)
+        status = Status.VALIDITY
+        tbs.get(_SEQUENCE)
+        status = Status.SUBJECT
+        tbs.get(_SEQUENCE)
         status = Status.SPKI
         tag, key, spki = tbs.any()
         if tag != _SEQUENCE:

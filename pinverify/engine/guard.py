@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python side of a guarded context, shared by both engines: it hears of refusals and raises them where they belong.
+"""The Python side of a guarded context, shared by both engines: it hears of refusals and raises them where
+they belong.
 
-A refusal happens inside OpenSSL's verify callback, which no exception can leave. It is put down for the thread and raised
-from the pyOpenSSL call that the handshake ran in: `Connection._raise_ssl_error` asks the context's `_verify_helper` first.
+A refusal happens inside OpenSSL's verify callback, which no exception can leave. It is put down for the
+thread and raised from the pyOpenSSL call that the handshake ran in: `Connection._raise_ssl_error` asks the
+context's `_verify_helper` first.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from typing import Any
 
 from OpenSSL import SSL
 
+from pinverify.decision import Decision, Reason, Status
 from pinverify.engine import openssl
 from pinverify.errors import PinRefused
 from pinverify.policy import Policy
-from pinverify.verdict import Decision, Reason, Status, Verdict
+from pinverify.verdict import Verdict
 
 __all__ = ["INTERNAL", "Guard", "OnViolation", "refusal"]
 
@@ -77,12 +80,17 @@ class Guard(ABC):
         host = self.reference(connection._ssl)
         chain = openssl.verified_chain(connection._ssl)[: 1 if self.pins_only else None]
         decision: Decision = self._compiled.decide(host, chain, int(time.time()))
-        if not chain and decision.reason is Reason.CHAIN_LENGTH:  # resumed, and nothing but the chain to ask for
+        if (
+            not chain and decision.reason is Reason.CHAIN_LENGTH
+        ):  # resumed, and nothing but the chain to ask for
             decision = decision._replace(reason=Reason.RESUMED, accepted=True)
         return Verdict.of(self.policy, decision, host=host or None, chain=chain)
 
-    def tell(self, decision: Decision, host: str, ssl: Any, store_ctx: Any, x509_error: int, x509_depth: int) -> bool:
-        """Hears of a refusal or a violation from inside the handshake; False if something failed while hearing.
+    def tell(
+        self, decision: Decision, host: str, ssl: Any, store_ctx: Any, x509_error: int, x509_depth: int
+    ) -> bool:
+        """Hears of a refusal or a violation from inside the handshake; False if something failed while
+        hearing.
 
         `store_ctx` is None when a resumed session is refused.
         """
@@ -98,16 +106,19 @@ class Guard(ABC):
         return True
 
     def fail(self, error: BaseException, host: str) -> None:
-        """Puts down, as the reason to refuse, an exception that came up inside the handshake; none gets lost there."""
+        """Puts down, as the reason to refuse, an exception that came up inside the handshake; none gets lost
+        there.
+        """
         detail = f"{type(error).__name__}: {error}"
         _thread.problem = PinRefused(Verdict(Reason.INTERNAL, False, host=host or None, detail=detail))
         _thread.problem.__cause__ = error
 
     def raise_if_problem(self) -> None:
-        """Raises this thread's refusal, if the OpenSSL call that has just returned is the one that it made fail.
+        """Raises this thread's refusal, if the OpenSSL call that has just returned is the one that it made
+        fail.
 
-        pyOpenSSL calls it after each operation on a connection. Whether the refusal is that operation's, OpenSSL's error
-        queue tells: it belongs to the thread and is emptied when a handshake goes on.
+        pyOpenSSL calls it after each operation on a connection. Whether the refusal is that operation's,
+        OpenSSL's error queue tells: it belongs to the thread and is emptied when a handshake goes on.
         """
         problem = _thread.problem
         if problem is None:
@@ -128,7 +139,7 @@ class Guard(ABC):
     def _verdict(
         self, decision: Decision, host: str, ssl: Any, store_ctx: Any, x509_error: int, x509_depth: int
     ) -> Verdict:
-        detail, chain = "", ()
+        detail, chain = "", tuple[bytes, ...]()
         if decision.reason is Reason.OPENSSL:
             text = openssl.ffi.string(_error_text(x509_error)).decode("ascii", "replace")
             detail = f"{text} (X509 error {x509_error} at depth {x509_depth})"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine in C. This module alone touches the extension's `ffi` and `lib`: checked bytes go in, bytes come out."""
+"""The engine in C. This module alone touches the extension's `ffi` and `lib`: checked bytes go in, bytes come
+out.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from OpenSSL import SSL
 
 from pinverify._native import ffi, lib
+from pinverify.decision import Decision, Reason, Status
 from pinverify.engine import openssl
 from pinverify.engine.guard import Guard
 from pinverify.engine.program import Program
 from pinverify.errors import MalformedCertificate
 from pinverify.hostnames import host_ip
 from pinverify.pins import Kind, Pin, PinSet
-from pinverify.verdict import Decision, Reason, Status
 
 if TYPE_CHECKING:
     from pinverify.policy import Policy
@@ -41,7 +43,9 @@ def _native(kind: str, pointer: Any) -> Any:
 
 
 def _borrow_functions() -> None:
-    """Hands each OpenSSL function that the guard needs to it; ImportError if the binding is not as it expects."""
+    """Hands each OpenSSL function that the guard needs to it; ImportError if the binding is not as it
+    expects.
+    """
     index = 0
     while (name := lib.pv_openssl_name(index)) != ffi.NULL:
         prototype = lib.pv_openssl_prototype(index)
@@ -122,7 +126,9 @@ class Compiled:
             _must(lib.pv_policy_set_pins(self.pointer, index, role, kind, digests, len(digests) // 32, seed))
 
     def decide(self, host: str | None, chain: Sequence[bytes], now: int) -> Decision:
-        """What the policy says of the canonical `host` with this chain, leaf first in DER, at Unix time `now`."""
+        """What the policy says of the canonical `host` with this chain, leaf first in DER, at Unix time
+        `now`.
+        """
         name = (host or "").encode("ascii")
         slices = ffi.new("pv_slice[]", [_slice(der) for der in chain])
         return _decision(lib.pv_decide(self.pointer, _slice(name), now, slices, len(chain)))
@@ -166,7 +172,9 @@ class NativeGuard(Guard):
 
     def __init__(self, context: SSL.Context, policy: Policy, **options: Any) -> None:
         super().__init__(policy, **options)
-        self._handle = ffi.new_handle(weakref.ref(self))  # weak: a guard that held itself would wait for the collector
+        self._handle = ffi.new_handle(
+            weakref.ref(self)
+        )  # weak: a guard that held itself would wait for the collector
         host = ffi.new("struct pv_host *", _host(policy.sole_host)) if policy.sole_host else ffi.NULL
         guard = lib.pv_guard_new(
             self._compiled.pointer,
@@ -195,9 +203,12 @@ class NativeGuard(Guard):
         return ffi.string(host.text).decode("ascii") if found else ""
 
     def bind(self, connection: SSL.Connection, host: str) -> None:
-        reference = ffi.new("struct pv_reference *", {"connection": _foreign(connection._ssl), "host": _host(host)})
+        reference = ffi.new(
+            "struct pv_reference *", {"connection": _foreign(connection._ssl), "host": _host(host)}
+        )
         lib.pv_references_add(self._guard.references, reference)
-        # Gone from the table before the address can be used again: weak references die before SSL_free is called.
+        # Gone from the table before the address can be used again: weak references die before SSL_free is
+        # called.
         weakref.finalize(connection, self._unbind, reference).atexit = False
 
     def _unbind(self, reference: Any) -> None:

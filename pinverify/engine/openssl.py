@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The OpenSSL that pyOpenSSL runs on: functions borrowed from cryptography's binding, each checked first.
 
-The wheel of cryptography carries an OpenSSL of its own and exports no symbol of it. What both engines call, they get from
-here as function pointers of that binding. A binding that is not as expected is an ImportError that says how.
+The wheel of cryptography carries an OpenSSL of its own and exports no symbol of it. What both engines call,
+they get from here as function pointers of that binding. A binding that is not as expected is an ImportError
+that says how.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def _plain(prototype: str) -> str:
 def borrow(name: str, prototype: str) -> Any:
     """The function `name` of the binding, as a cffi function pointer.
 
-    Raises ImportError if the binding lacks it or states another prototype than `prototype`: to call it all the same could
-    crash, or accept a peer.
+    Raises ImportError if the binding lacks it or states another prototype than `prototype`: to call it all
+    the same could crash, or accept a peer.
     """
     try:
         function = ffi.addressof(_lib, name)
@@ -145,7 +146,9 @@ def leaf_of(store_ctx: Any) -> bytes:
 
 
 def chain_of(store_ctx: Any) -> tuple[bytes, ...]:
-    """The chain that OpenSSL has built, leaf first, as DER; the verified chain once it calls back for the leaf with ok=1."""
+    """The chain that OpenSSL has built, leaf first, as DER; the verified chain once it calls back for the
+    leaf with ok=1.
+    """
     chain = _get_chain(store_ctx)
     try:
         return _ders(chain)

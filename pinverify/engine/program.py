@@ -18,7 +18,9 @@ UNLISTED_DENY, UNLISTED_PKIX = -1, -2
 
 
 class Program(NamedTuple):
-    """Each distinct entry once; each pattern as (match, name, index of its entry); what becomes of other hosts."""
+    """Each distinct entry once; each pattern as (match, name, index of its entry); what becomes of other
+    hosts.
+    """
 
     entries: tuple[PinSet, ...]
     patterns: tuple[tuple[Match, str, int], ...]

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard in Python: the two callbacks of csrc/pv_guard.c, hung into OpenSSL by way of cffi.
+
+An exception in a callback refuses.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from OpenSSL import SSL
+
+from pinverify.decision import Decision, Reason
+from pinverify.engine import openssl
+from pinverify.engine.guard import INTERNAL, Guard, refusal
+from pinverify.hostnames import canonical_sni, host_ip
+
+if TYPE_CHECKING:
+    from pinverify.policy import Policy
+
+__all__ = ["PythonGuard"]
+
+_VERIFY_PEER, _VERIFY_FAIL_IF_NO_PEER_CERT = 0x01, 0x02
+_CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
+_HANDSHAKE = 22
+_CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 11, 20, 25
+_SHUTDOWN_BOTH_WAYS = 3
+_APPLICATION_VERIFICATION = 50
+_WAIVABLE = frozenset({2, 9, 10, 18, 19, 20, 21, 27, 62, 64, 79})  # see is_waivable there
+
+_ffi = openssl.ffi
+_ctx_set_message_callback = openssl.borrow(
+    "SSL_CTX_set_msg_callback", "void(*)(SSL_CTX *, void(*)(int, int, int, void *, size_t, SSL *, void *))"
+)
+_ctx_set_message_arg = openssl.borrow("SSL_CTX_set_msg_callback_arg", "void(*)(SSL_CTX *, void *)")
+_ctx_set_verify = openssl.borrow(
+    "SSL_CTX_set_verify", "void(*)(SSL_CTX *, int, int(*)(int, X509_STORE_CTX *))"
+)
+_set_verify = openssl.borrow("SSL_set_verify", "void(*)(SSL *, int, int(*)(int, X509_STORE_CTX *))")
+_set_context = openssl.borrow("SSL_set_SSL_CTX", "SSL_CTX *(*)(SSL *, SSL_CTX *)")
+_get_server_name = openssl.borrow("SSL_get_servername", "char *(*)(SSL *, int)")
+_session_reused = openssl.borrow("SSL_session_reused", "int(*)(SSL *)")
+_set_shutdown = openssl.borrow("SSL_set_shutdown", "void(*)(SSL *, int)")
+_put_error = openssl.borrow("ERR_put_error", "void(*)(int, int, int, char *, int)")
+_get_param = openssl.borrow("SSL_get0_param", "X509_VERIFY_PARAM *(*)(SSL *)")
+_set_host = openssl.borrow("X509_VERIFY_PARAM_set1_host", "int(*)(X509_VERIFY_PARAM *, char *, size_t)")
+_set_ip = openssl.borrow("X509_VERIFY_PARAM_set1_ip", "int(*)(X509_VERIFY_PARAM *, unsigned char *, size_t)")
+_set_flags = openssl.borrow("X509_VERIFY_PARAM_set_hostflags", "void(*)(X509_VERIFY_PARAM *, unsigned int)")
+_get_error = openssl.borrow("X509_STORE_CTX_get_error", "int(*)(X509_STORE_CTX *)")
+_get_depth = openssl.borrow("X509_STORE_CTX_get_error_depth", "int(*)(X509_STORE_CTX *)")
+_set_error = openssl.borrow("X509_STORE_CTX_set_error", "void(*)(X509_STORE_CTX *, int)")
+
+
+class _Current(threading.local):
+    """What the message callback leaves to the verify callback, which OpenSSL calls next in the same
+    thread.
+    """
+
+    ssl: Any = None  # whose certificates came in last
+    guard: PythonGuard | None = None
+    reference: str = ""
+    refusal: Reason | None = None  # why there is no reference
+
+
+_current = _Current()
+
+
+class PythonGuard(Guard):
+    """The guard of csrc/pv_guard.c, in Python."""
+
+    engine = "python"
+
+    def __init__(self, context: SSL.Context, policy: Policy, **options: Any) -> None:
+        super().__init__(policy, **options)
+        self._host = policy.sole_host
+        self._references: dict[int, str] = {}
+        self._counts: Counter[tuple[bool, Reason]] = Counter()
+        self._lock = threading.Lock()
+        self._mode = _VERIFY_PEER | (_VERIFY_FAIL_IF_NO_PEER_CERT if self.is_server else 0)
+        self._address = int(_ffi.cast("uintptr_t", context._context))
+        self._handle = _ffi.new_handle(
+            weakref.ref(self)
+        )  # weak: a guard that held itself would wait for the collector
+        _ctx_set_verify(context._context, self._mode, _on_verify)
+        _ctx_set_message_callback(context._context, _on_message)
+        _ctx_set_message_arg(context._context, self._handle)
+
+    def counts(self) -> Mapping[tuple[bool, Reason], int]:
+        with self._lock:
+            return dict(self._counts)
+
+    def reference(self, ssl: Any) -> str:
+        return self._find_reference(ssl)[0]
+
+    def bind(self, connection: SSL.Connection, host: str) -> None:
+        address = _address(connection._ssl)
+        self._references[address] = host
+        weakref.finalize(connection, self._references.pop, address, None).atexit = False
+
+    def on_message(self, ssl: Any, is_write: int, kind: int) -> None:
+        """What the message callback does for a handshake message of type `kind`."""
+        held = self._hold(ssl)
+        if is_write:
+            return
+        if kind in (_CERTIFICATE, _COMPRESSED_CERTIFICATE):
+            self._expect_certificates(ssl, held)
+        elif kind == _FINISHED and _session_reused(ssl):
+            host, decision = self._judge_resumed(ssl) if held else ("", INTERNAL)
+            if not self._conclude(decision, host, ssl, None, 0, -1):
+                _shut(ssl)
+
+    def _hold(self, ssl: Any) -> bool:
+        """Puts back on the connection what its program may have changed since; whether all is in place."""
+        _set_verify(ssl, self._mode, _on_verify)
+        return (
+            self.is_server
+            or _address(_set_context(ssl, _ffi.cast("SSL_CTX *", self._address))) == self._address
+        )
+
+    def _expect_certificates(self, ssl: Any, held: bool) -> None:
+        """Binds the reference name, ahead of the verify callback."""
+        host, reason = self._find_reference(ssl)
+        if reason is None and not (held and self._bind_name(ssl, host)):
+            reason = Reason.INTERNAL
+        _current.guard, _current.reference, _current.refusal = self, host, reason
+        _current.ssl = ssl  # last: until here a failure refuses
+
+    def verify(self, ok: int, store_ctx: Any, ssl: Any) -> bool:
+        """What the verify callback returns."""
+        error, depth = _get_error(store_ctx), _get_depth(store_ctx)
+        if _current.refusal is not None:
+            decision = refusal(_current.refusal)
+        elif ok != 1:
+            decision = self._judge_failure(store_ctx, error)
+            if decision.accepted:  # the same leaf comes by once more, when OpenSSL is done with the chain
+                _set_error(store_ctx, 0)
+                return True
+        elif depth > 0:
+            return (
+                True  # the chain is judged as a whole, when all its signatures have been checked: at the leaf
+            )
+        else:
+            decision = self._judge_chain(store_ctx)
+        accepted = self._conclude(decision, _current.reference, ssl, store_ctx, error, depth)
+        if not accepted and decision.reason is not Reason.OPENSSL:
+            _set_error(store_ctx, _APPLICATION_VERIFICATION)
+        return accepted
+
+    def _conclude(
+        self, decision: Decision, host: str, ssl: Any, store_ctx: Any, x509_error: int, x509_depth: int
+    ) -> bool:
+        accepted = decision.accepted
+        if not accepted or not decision.reason.accepts:
+            accepted = self.tell(decision, host, ssl, store_ctx, x509_error, x509_depth) and accepted
+        with self._lock:
+            self._counts[accepted, decision.reason] += 1
+        return accepted
+
+    def _find_reference(self, ssl: Any) -> tuple[str, Reason | None]:
+        if self.is_server:
+            return "", None
+        name = _get_server_name(ssl, 0)
+        if name != _ffi.NULL:
+            host = canonical_sni(_ffi.string(name))
+            return host or "", None if host else Reason.BAD_REFERENCE
+        host = self._references.get(_address(ssl), self._host)
+        return host or "", None if host else Reason.NO_REFERENCE
+
+    def _bind_name(self, ssl: Any, host: str) -> bool:
+        if self.is_server or self.pins_only:
+            return True
+        param = _get_param(ssl)
+        _set_flags(param, _CHECK_FLAGS)
+        ip = host_ip(host)
+        if ip is not None:
+            return bool(_set_ip(param, ip, len(ip)) == 1)
+        return bool(_set_host(param, host.encode("ascii"), len(host)) == 1)
+
+    def _judge_resumed(self, ssl: Any) -> tuple[str, Decision]:
+        host, reason = self._find_reference(ssl)
+        if reason is not None:
+            return host, refusal(reason)
+        if not self.is_server and host != self._host:
+            return host, refusal(Reason.SESSION)
+        index, reason = self._compiled.open(host, int(time.time()))
+        return host, self._compiled.close(index, Reason.RESUMED if reason is None else reason)
+
+    def _judge_chain(self, store_ctx: Any) -> Decision:
+        chain = (openssl.leaf_of(store_ctx),) if self.pins_only else openssl.chain_of(store_ctx)
+        decision: Decision = self._compiled.decide(_current.reference, chain, int(time.time()))
+        return decision
+
+    def _judge_failure(self, store_ctx: Any, error: int) -> Decision:
+        if not self.pins_only or error not in _WAIVABLE:
+            return refusal(Reason.OPENSSL)
+        decision = self._judge_chain(store_ctx)
+        pinned = decision.reason is Reason.PINNED
+        return refusal(Reason.OPENSSL) if decision.accepted and not pinned else decision
+
+
+def _address(pointer: Any) -> int:
+    return int(_ffi.cast("uintptr_t", pointer))
+
+
+@_ffi.callback("int(int, X509_STORE_CTX *)", error=0)  # type: ignore[untyped-decorator]
+def _on_verify(ok: int, store_ctx: Any) -> int:
+    ssl = openssl.connection_of(store_ctx)
+    guard = _current.guard
+    if guard is None or ssl == _ffi.NULL or ssl != _current.ssl:
+        _set_error(store_ctx, _APPLICATION_VERIFICATION)
+        return 0
+    try:
+        return guard.verify(ok, store_ctx, ssl)
+    except BaseException as error:
+        guard.fail(error, _current.reference)
+        _set_error(store_ctx, _APPLICATION_VERIFICATION)
+        return 0
+
+
+@_ffi.callback("void(int, int, int, void *, size_t, SSL *, void *)")  # type: ignore[untyped-decorator]
+def _on_message(
+    is_write: int, version: int, content_type: int, message: Any, length: int, ssl: Any, handle: Any
+) -> None:
+    if content_type != _HANDSHAKE or length == 0:
+        return
+    _current.ssl = None  # what fails from here on leaves nothing for the verify callback to accept by
+    try:
+        guard: PythonGuard | None = _ffi.from_handle(handle)()
+        assert guard is not None, "a connection has outlived its guard"
+        guard.on_message(ssl, is_write, _ffi.cast("unsigned char *", message)[0])
+    except BaseException:
+        _shut(ssl)
+        raise  # for cffi to print; a callback without a result has no better place for it
+
+
+def _shut(ssl: Any) -> None:
+    """Ends a connection from where no error can be returned, with the error that a refused certificate
+    leaves.
+
+    What is shut down both ways sends and takes no application data, whatever its program does.
+    """
+    _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
+    _put_error(openssl.ERROR_LIBRARY_SSL, 0, openssl.ERROR_CERTIFICATE_VERIFY_FAILED, _ffi.NULL, 0)
