@@ -22,6 +22,7 @@ enum {
   CHECK_NO_PARTIAL_WILDCARDS = 0x04,
   CHECK_NEVER_SUBJECT = 0x20,
   CONTENT_HANDSHAKE = 22,               // RFC 8446 5.1
+  MESSAGE_CLIENT_HELLO = 1,             // RFC 8446 4
   MESSAGE_CERTIFICATE = 11,             // RFC 8446 4
   MESSAGE_FINISHED = 20,                // RFC 8446 4
   MESSAGE_COMPRESSED_CERTIFICATE = 25,  // RFC 8879 7.3
@@ -56,6 +57,8 @@ static PV_MUST_USE int conclude(struct pv_guard *guard, const struct pv_report *
 static struct pv_verdict refusal(enum pv_reason reason) {
   return (struct pv_verdict){.reason = reason, .entry = PV_UNLISTED_DENY, .depth = -1};
 }
+
+static pv_slice host_slice(const struct pv_host *host) { return pv_slice_of(host->text, host->len); }
 
 // -- The reference name --
 
@@ -94,34 +97,46 @@ static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held) {
 
 // -- Resumed sessions, for which OpenSSL calls no verify callback --
 
-// The session id context (the policy's fingerprint) already keeps away sessions from elsewhere. What is left:
-// the entry may have expired since, and a session says nothing of the host that it was made for, so that only
-// a context for one host can know.
-static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *ssl,
-                                                   struct pv_host *out_host) {
+// shut ends a connection from where no error can be returned. What is shut down both ways sends and takes no
+// application data, whatever its program does.
+static void shut(SSL *ssl) { pv_openssl.SSL_set_shutdown(ssl, SHUTDOWN_BOTH_WAYS); }
+
+// wants_sole_host says whether a client connection wants the one host that its context is for.
+static PV_MUST_USE int wants_sole_host(struct pv_guard *guard, SSL *ssl) {
+  struct pv_host host;
+  memset(&host, 0, sizeof host);
+  return find_reference(guard, ssl, &host) == PV_PINNED && strcmp(host.text, guard->host.text) == 0;
+}
+
+// judge_resumed gives the verdict on a session that the session id context (the policy's fingerprint) has let
+// through. What is left to ask: the entry may have expired since; and a session says nothing of the host that
+// it was made for, so that only a context for one host can know.
+static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *ssl) {
   struct pv_decision decision;
-  enum pv_reason reason = find_reference(guard, ssl, out_host);
-  if (reason != PV_PINNED) return refusal(reason);
-  if (!guard->is_server && strcmp(out_host->text, guard->host.text) != 0) return refusal(PV_SESSION);
-  if (!pv_decision_open(&decision, guard->policy, pv_slice_of(out_host->text, out_host->len),
-                        (int64_t)time(NULL))) {
+  int other_host = !guard->is_server && (guard->host.len == 0 || !wants_sole_host(guard, ssl));
+  if (other_host || pv_openssl.SSL_get_shutdown(ssl) != 0) return refusal(PV_SESSION);
+  if (!pv_decision_open(&decision, guard->policy, host_slice(&guard->host), (int64_t)time(NULL))) {
     return pv_decision_close(&decision);
   }
   return (struct pv_verdict){
       .reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
 }
 
-// check_resumed runs before the handshake is complete. A message callback has no result, but a connection
-// that is shut down both ways sends and takes no application data, whatever its program does; the error on
+// check_resumed runs when the peer's Finished has come in, before the handshake is complete. The error on
 // OpenSSL's queue is the one that a refused certificate leaves.
 static void check_resumed(struct pv_guard *guard, SSL *ssl, int held) {
-  struct pv_host host;
-  memset(&host, 0, sizeof host);
-  struct pv_report report = {.host = host.text, .x509_depth = -1, .ssl = ssl};
-  report.verdict = held ? judge_resumed(guard, ssl, &host) : refusal(PV_INTERNAL);
+  struct pv_report report = {.host = guard->host.text, .x509_depth = -1, .ssl = ssl};
+  report.verdict = held ? judge_resumed(guard, ssl) : refusal(PV_INTERNAL);
   if (conclude(guard, &report)) return;
-  pv_openssl.SSL_set_shutdown(ssl, SHUTDOWN_BOTH_WAYS);
+  shut(ssl);
   pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
+}
+
+// note_client_hello marks a connection that asks another host than the one of its context. Its certificate
+// will be refused; but should a session be resumed, OpenSSL would name the session's host
+// (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for.
+static void note_client_hello(struct pv_guard *guard, SSL *ssl) {
+  if (!guard->is_server && guard->host.len != 0 && !wants_sole_host(guard, ssl)) shut(ssl);
 }
 
 // -- The decision --
@@ -164,7 +179,7 @@ static PV_MUST_USE int feed_leaf(struct pv_decision *decision, BIO *bio, X509_ST
 static PV_MUST_USE struct pv_verdict decide(const struct pv_guard *guard, X509_STORE_CTX *store_ctx,
                                             const struct pv_host *host) {
   struct pv_decision decision;
-  if (!pv_decision_open(&decision, guard->policy, pv_slice_of(host->text, host->len), (int64_t)time(NULL))) {
+  if (!pv_decision_open(&decision, guard->policy, host_slice(host), (int64_t)time(NULL))) {
     return pv_decision_close(&decision);
   }
   BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
@@ -258,9 +273,12 @@ static void on_message(int is_write, int version, int content_type, void *messag
   struct pv_guard *guard = arg;
   (void)version;
   if (content_type != CONTENT_HANDSHAKE || len == 0) return;
-  int held = hold(guard, ssl);
-  if (is_write) return;
-  switch (*(const uint8_t *)message) {
+  int held = hold(guard, ssl), type = *(const uint8_t *)message;
+  if (is_write) {
+    if (type == MESSAGE_CLIENT_HELLO) note_client_hello(guard, ssl);
+    return;
+  }
+  switch (type) {
     case MESSAGE_CERTIFICATE:
     case MESSAGE_COMPRESSED_CERTIFICATE:
       expect_certificates(guard, ssl, held);

@@ -109,8 +109,8 @@ class Policy:
 
     @property
     def sole_host(self) -> str | None:
-        """The one host that the policy is about, if it has a single entry, without a wildcard."""
-        if len(self.hosts) != 1:
+        """The one host that the policy lets in: a single entry without a wildcard, with the rest denied."""
+        if len(self.hosts) != 1 or self.unlisted != "deny":
             return None
         match, name = split_pattern(next(iter(self.hosts)))
         return name if match is Match.EXACT else None

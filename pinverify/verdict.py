@@ -193,9 +193,9 @@ def _pin_of(der: bytes) -> Pin | None:
 
 
 def _pins_of(chain: tuple[bytes, ...]) -> list[Pin]:
-    """The pins of both kinds of each certificate."""
-    pins = [_pin_of(der) for der in chain] + [Pin.from_certificate(der, kind="cert") for der in chain]
-    return [pin for pin in pins if pin is not None]
+    """The pins of both kinds of each certificate that is well-formed."""
+    keys = [(der, _pin_of(der)) for der in chain]
+    return [pin for der, key in keys if key is not None for pin in (key, Pin.from_certificate(der, "cert"))]
 
 
 def subject_of(der: bytes) -> str:

@@ -28,7 +28,7 @@ __all__ = ["PythonGuard"]
 _VERIFY_PEER, _VERIFY_FAIL_IF_NO_PEER_CERT = 0x01, 0x02
 _CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
 _HANDSHAKE = 22
-_CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 11, 20, 25
+_CLIENT_HELLO, _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 1, 11, 20, 25
 _SHUTDOWN_BOTH_WAYS = 3
 _APPLICATION_VERIFICATION = 50
 _WAIVABLE = frozenset({2, 9, 10, 18, 19, 20, 21, 27, 62, 64, 79})  # see is_waivable there
@@ -45,6 +45,7 @@ _set_verify = openssl.borrow("SSL_set_verify", "void(*)(SSL *, int, int(*)(int, 
 _set_context = openssl.borrow("SSL_set_SSL_CTX", "SSL_CTX *(*)(SSL *, SSL_CTX *)")
 _get_server_name = openssl.borrow("SSL_get_servername", "char *(*)(SSL *, int)")
 _session_reused = openssl.borrow("SSL_session_reused", "int(*)(SSL *)")
+_get_shutdown = openssl.borrow("SSL_get_shutdown", "int(*)(SSL *)")
 _set_shutdown = openssl.borrow("SSL_set_shutdown", "void(*)(SSL *, int)")
 _put_error = openssl.borrow("ERR_put_error", "void(*)(int, int, int, char *, int)")
 _get_param = openssl.borrow("SSL_get0_param", "X509_VERIFY_PARAM *(*)(SSL *)")
@@ -77,7 +78,7 @@ class PythonGuard(Guard):
 
     def __init__(self, context: SSL.Context, policy: Policy, **options: Any) -> None:
         super().__init__(policy, **options)
-        self._host = policy.sole_host
+        self._host = None if self.is_server else policy.sole_host
         self._references: dict[int, str] = {}
         self._counts: Counter[tuple[bool, Reason]] = Counter()
         self._lock = threading.Lock()
@@ -106,13 +107,23 @@ class PythonGuard(Guard):
         """What the message callback does for a handshake message of type `kind`."""
         held = self._hold(ssl)
         if is_write:
-            return
-        if kind in (_CERTIFICATE, _COMPRESSED_CERTIFICATE):
+            if kind == _CLIENT_HELLO:
+                self._note_client_hello(ssl)
+        elif kind in (_CERTIFICATE, _COMPRESSED_CERTIFICATE):
             self._expect_certificates(ssl, held)
         elif kind == _FINISHED and _session_reused(ssl):
-            host, decision = self._judge_resumed(ssl) if held else ("", INTERNAL)
-            if not self._conclude(decision, host, ssl, None, 0, -1):
+            decision = self._judge_resumed(ssl) if held else INTERNAL
+            if not self._conclude(decision, self._host or "", ssl, None, 0, -1):
                 _shut(ssl)
+
+    def _note_client_hello(self, ssl: Any) -> None:
+        """Shuts a connection that asks another host than the one of its context; its certificate will be refused.
+
+        But should a session be resumed, OpenSSL would name the session's host (SSL_get_servername(3), TLS 1.2), and
+        no longer the one that was asked for.
+        """
+        if self._host is not None and self._find_reference(ssl)[0] != self._host:
+            _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
 
     def _hold(self, ssl: Any) -> bool:
         """Puts back on the connection what its program may have changed since; whether all is in place."""
@@ -181,14 +192,15 @@ class PythonGuard(Guard):
             return bool(_set_ip(param, ip, len(ip)) == 1)
         return bool(_set_host(param, host.encode("ascii"), len(host)) == 1)
 
-    def _judge_resumed(self, ssl: Any) -> tuple[str, Decision]:
-        host, reason = self._find_reference(ssl)
-        if reason is not None:
-            return host, refusal(reason)
-        if not self.is_server and host != self._host:
-            return host, refusal(Reason.SESSION)
+    def _judge_resumed(self, ssl: Any) -> Decision:
+        """The decision on a session that the session id context (the policy's fingerprint) let through."""
+        host = self._host or ""
+        other_host = not self.is_server and (not host or self._find_reference(ssl)[0] != host)
+        if other_host or _get_shutdown(ssl) != 0:
+            return refusal(Reason.SESSION)
         index, reason = self._compiled.open(host, int(time.time()))
-        return host, self._compiled.close(index, Reason.RESUMED if reason is None else reason)
+        decision: Decision = self._compiled.close(index, Reason.RESUMED if reason is None else reason)
+        return decision
 
     def _judge_chain(self, store_ctx: Any) -> Decision:
         chain = (openssl.leaf_of(store_ctx),) if self.pins_only else openssl.chain_of(store_ctx)
