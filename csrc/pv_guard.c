@@ -12,11 +12,12 @@
 #define PV_THREAD_LOCAL _Thread_local
 #endif
 
-// OpenSSL's constants, unchanged since 1.1.1; engine/openssl.py compares those with the binding's that it
-// has.
+// Constants of OpenSSL's and of TLS. At import engine/openssl.py compares OpenSSL's with those of the
+// binding.
 enum {
   VERIFY_PEER = 0x01,
   VERIFY_FAIL_IF_NO_PEER_CERT = 0x02,
+  SENT_SHUTDOWN = 0x01,
   SHUTDOWN_BOTH_WAYS = 0x03,
   NAMETYPE_HOST = 0,
   CHECK_NO_PARTIAL_WILDCARDS = 0x04,
@@ -60,6 +61,12 @@ static struct pv_verdict refusal(enum pv_reason reason) {
 
 static pv_slice host_slice(const struct pv_host *host) { return pv_slice_of(host->text, host->len); }
 
+// now is the Unix time in seconds. A clock that fails makes all that can expire expire.
+static int64_t now(void) {
+  time_t seconds = time(NULL);
+  return seconds == (time_t)-1 ? INT64_MAX : (int64_t)seconds;
+}
+
 // -- The reference name --
 
 // find_reference gives the host that the connection wants: the name that it sends, else the one that it was
@@ -87,6 +94,8 @@ static PV_MUST_USE int bind(const struct pv_guard *guard, SSL *ssl, struct pv_ho
 }
 
 static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held) {
+  // No session is resumed: the mark of note_client_hello has served, and under it no alert would be sent.
+  if (pv_openssl.SSL_get_shutdown(ssl) == SENT_SHUTDOWN) pv_openssl.SSL_set_shutdown(ssl, 0);
   current.ssl = ssl;
   current.guard = guard;
   memset(&current.reference, 0, sizeof current.reference);
@@ -115,7 +124,7 @@ static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *
   struct pv_decision decision;
   int other_host = !guard->is_server && (guard->host.len == 0 || !wants_sole_host(guard, ssl));
   if (other_host || pv_openssl.SSL_get_shutdown(ssl) != 0) return refusal(PV_SESSION);
-  if (!pv_decision_open(&decision, guard->policy, host_slice(&guard->host), (int64_t)time(NULL))) {
+  if (!pv_decision_open(&decision, guard->policy, host_slice(&guard->host), now())) {
     return pv_decision_close(&decision);
   }
   return (struct pv_verdict){
@@ -134,9 +143,12 @@ static void check_resumed(struct pv_guard *guard, SSL *ssl, int held) {
 
 // note_client_hello marks a connection that asks another host than the one of its context. Its certificate
 // will be refused; but should a session be resumed, OpenSSL would name the session's host
-// (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for.
+// (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. Under the mark no application
+// data is sent, and the handshake goes on to where it is refused for the right reason.
 static void note_client_hello(struct pv_guard *guard, SSL *ssl) {
-  if (!guard->is_server && guard->host.len != 0 && !wants_sole_host(guard, ssl)) shut(ssl);
+  if (!guard->is_server && guard->host.len != 0 && !wants_sole_host(guard, ssl)) {
+    pv_openssl.SSL_set_shutdown(ssl, SENT_SHUTDOWN);
+  }
 }
 
 // -- The decision --
@@ -179,7 +191,7 @@ static PV_MUST_USE int feed_leaf(struct pv_decision *decision, BIO *bio, X509_ST
 static PV_MUST_USE struct pv_verdict decide(const struct pv_guard *guard, X509_STORE_CTX *store_ctx,
                                             const struct pv_host *host) {
   struct pv_decision decision;
-  if (!pv_decision_open(&decision, guard->policy, host_slice(host), (int64_t)time(NULL))) {
+  if (!pv_decision_open(&decision, guard->policy, host_slice(host), now())) {
     return pv_decision_close(&decision);
   }
   BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
@@ -224,8 +236,8 @@ static PV_MUST_USE struct pv_verdict judge_failure(const struct pv_guard *guard,
 static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
   SSL *ssl =
       pv_openssl.X509_STORE_CTX_get_ex_data(store_ctx, pv_openssl.SSL_get_ex_data_X509_STORE_CTX_idx());
-  if (ssl == NULL ||
-      ssl != current.ssl) {  // not the connection whose certificates came in: there is no policy to ask
+  if (ssl == NULL || ssl != current.ssl) {
+    // Not the connection whose certificates came in: there is no policy to ask.
     pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_ERROR_APPLICATION_VERIFICATION);
     return 0;
   }
