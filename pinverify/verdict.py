@@ -199,10 +199,14 @@ def _pins_of(chain: tuple[bytes, ...]) -> list[Pin]:
 
 
 def subject_of(der: bytes) -> str:
-    """The subject of a certificate as RFC 4514 text, or a word on why there is none."""
+    """The subject of a certificate as RFC 4514 text, or a word on why there is none.
+
+    It is the peer's to choose, and goes into logs and onto terminals: what is not printable is escaped.
+    """
     from cryptography import x509
 
     try:
-        return x509.load_der_x509_certificate(der).subject.rfc4514_string() or "(empty subject)"
+        text = x509.load_der_x509_certificate(der).subject.rfc4514_string() or "(empty subject)"
     except ValueError:
         return "(unreadable subject)"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

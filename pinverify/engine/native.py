@@ -66,7 +66,8 @@ def cpu_features() -> str:
 
 def _slice(data: bytes) -> Any:
     """A `pv_slice` over `data`, which the caller keeps alive, as cffi takes it for a struct."""
-    return (ffi.from_buffer("uint8_t[]", data), len(data))
+    octets = ffi.from_buffer("uint8_t[]", data)
+    return (octets, len(octets))  # a buffer of wider items has fewer items than octets
 
 
 def spki(der: bytes) -> bytes:
@@ -81,7 +82,8 @@ def spki(der: bytes) -> bytes:
 def sha256(data: bytes) -> bytes:
     """The 32 bytes of SHA-256 (FIPS 180-4)."""
     digest = ffi.new("uint8_t[32]")
-    lib.pv_sha256(ffi.from_buffer("uint8_t[]", data), len(data), digest)
+    octets, size = _slice(data)
+    lib.pv_sha256(octets, size, digest)
     return bytes(digest)
 
 

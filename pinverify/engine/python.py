@@ -39,7 +39,7 @@ def cpu_features() -> str:
 
 def spki(der: bytes) -> bytes:
     """The SubjectPublicKeyInfo element of a DER certificate. Raises MalformedCertificate."""
-    status, element = spki_of(bytes(der))
+    status, element = spki_of(bytes(memoryview(der)))
     if status is not Status.OK:
         raise MalformedCertificate(f"not a certificate in DER: {status.text}")
     return element

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands and their options. What they do is imported when it is asked for."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["cli"]
+
+_timeout = click.option(
+    "--connect-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For TCP and the handshake together.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pinverify", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Pinned TLS for pyOpenSSL."""
+
+
+@cli.command()
+def demo() -> None:
+    """Show what is accepted and what is refused.
+
+    Real handshakes over 127.0.0.1, with certificates made on the spot. The exit status is 1 if one does not
+    come out as expected.
+    """
+    from pinverify.cli.show import show_demo
+
+    raise SystemExit(0 if show_demo() else 1)
+
+
+@cli.command()
+@click.argument("source", metavar="FILE|HOST[:PORT]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "table", "lines", "json"]),
+    default="auto",
+    show_default=True,
+    help="auto: a table on a terminal, else lines of pin, depth and subject with tabs between them.",
+)
+@_timeout
+def pins(source: str, form: str, connect_timeout: float) -> None:
+    """Print the pin of each certificate.
+
+    Of a file, PEM or DER ("-" is standard input), or of what a server sends. A server's certificates are NOT
+    verified: compare them with what you know from elsewhere before you pin them.
+    """
+    from pinverify.cli.listing import listing_of
+    from pinverify.cli.show import show_listing
+
+    raise SystemExit(show_listing(listing_of(source, connect_timeout), form))
+
+
+@cli.command()
+@click.argument("address", metavar="HOST[:PORT]")
+@click.option("--pin", "pins", multiple=True, required=True, help="A pin that is allowed; may be repeated.")
+@click.option(
+    "--trust",
+    default="system",
+    show_default=True,
+    metavar="FILE|DIR|system|pins",
+    help="The CAs, in PEM. pins: none, the server's own key must be pinned.",
+)
+@click.option("--name", help="The name that the certificate must have, if it is not HOST.")
+@_timeout
+def check(address: str, pins: tuple[str, ...], trust: str, name: str | None, connect_timeout: float) -> None:
+    """Open a pinned connection and print the verdict.
+
+    Exit status: 0 accepted, 1 refused, 2 wrong usage, 3 no connection, or TLS failed before there was a
+    verdict.
+    """
+    from pinverify.cli.check import check as run
+
+    verdict = run(address, pins, trust=trust, name=name, timeout=connect_timeout)
+    click.echo(verdict.explain())
+    raise SystemExit(0 if verdict.accepted else 1)
+
+
+@cli.command()
+def debug() -> None:
+    """Print which engine runs, why, and on what."""
+    from pinverify.cli.debug import describe
+
+    click.echo(describe())

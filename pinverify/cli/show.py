@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands print. rich is imported where a table is drawn, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pinverify.cli.listing import Entry, Listing
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pinverify.demo import Cost, Result
+
+__all__ = ["show_demo", "show_listing"]
+
+_PIPED_WIDTH = 100  # of tables that no terminal sets a width for
+
+
+def show_listing(listing: Listing, form: str) -> int:
+    """Prints the pins of certificates; the exit status: 2 if a certificate is malformed."""
+    if form == "auto":
+        form = "table" if sys.stdout.isatty() else "lines"
+    if form == "table":
+        _print_table(listing)
+    elif form == "json":
+        click.echo(json.dumps(_as_json(listing), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(map(_line, listing.entries)))
+    if listing.note and not (form == "table" and sys.stdout.isatty()):
+        click.echo(listing.note, err=True)
+    malformed = [entry for entry in listing.entries if entry.problem]
+    for entry in malformed:
+        click.echo(f"certificate {entry.depth} of {listing.source}: {entry.problem}", err=True)
+    return 2 if malformed else 0
+
+
+def _line(entry: Entry) -> str:
+    return f"{entry.pin or 'malformed'}\t{entry.depth}\t{entry.subject}"
+
+
+def _as_json(listing: Listing) -> dict[str, object]:
+    return {
+        "source": listing.source,
+        "verified": False,  # a file's certificates are not either
+        "certificates": [entry.as_json for entry in listing.entries],
+    }
+
+
+def _print_table(listing: Listing) -> None:
+    console, table = _console(), _table("depth", "subject", "valid until")
+    table.add_column("pin of the key", overflow="fold", min_width=51)  # of which none may be broken
+    for entry in listing.entries:
+        until = f"{entry.not_after:%Y-%m-%d}" if entry.not_after else ""
+        table.add_row(str(entry.depth), entry.subject, until, str(entry.pin or "malformed"))
+    if listing.note:
+        console.print(listing.note, style="bold yellow")
+    _print(console, table)
+
+
+def show_demo() -> bool:
+    """Plays the demonstration and prints it; whether all came out as expected."""
+    from pinverify.demo import Pki, measure, run
+    from pinverify.info import engine_info
+
+    pki, console, info = Pki(), _console(), engine_info()
+    results = list(run(pki))
+    table = _table("case", "expected", "happened", "why")
+    for result in results:
+        table.add_row(*_row(result), style="" if result.as_expected else "bold red")
+    _print(console, table)
+    wrong = sum(not result.as_expected for result in results)
+    _print(console, f"\n{len(results)} cases, {f'{wrong} NOT' if wrong else 'all'} as expected.")
+    _print(console, f"Decided by the {info.name} engine: {info.reason}. SHA-256: {info.sha256}.")
+    _print(console, _cost_text(measure(pki)))
+    return not wrong
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    case, outcome = result.case, result.outcome
+    why = f"{outcome.reason.name}: {outcome.why}" if outcome.reason is not None else outcome.why
+    if not result.as_expected:
+        why += f" (NOT AS EXPECTED, which is {case.reason.name if case.reason is not None else 'no verdict'})"
+    return case.title, _verb(case.accepts), _verb(outcome.accepted), why
+
+
+def _verb(accepted: bool) -> str:
+    return "accepted" if accepted else "refused"
+
+
+def _cost_text(cost: Cost) -> str:
+    return (
+        "Cost on this machine, now (medians of elapsed time):\n"
+        f"{cost.decision * 1e6:10.1f} us  a decision over a chain of three, called from Python\n"
+        f"{cost.handshake * 1e6:10.1f} us  a handshake over 127.0.0.1, both ends in this process\n"
+        f"{cost.ratio:13.2%}  of a handshake is a decision, 1 : {1 / cost.ratio:,.0f}"
+    )
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A terminal has its width; elsewhere COLUMNS may say one. No markup: subjects are other people's words.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
+    return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
+
+
+def _print(console: Console, what: Table | str) -> None:
+    """As `console.print`, without the blanks that rich fills lines with."""
+    with console.capture() as captured:
+        console.print(what)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
+
+
+def _table(*columns: str) -> Table:
+    """A table whose cells fold: nothing is cut off."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
