@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from OpenSSL import SSL
-from support import Node
+from support import PATIENCE, Node
 
 TLS_OPTION = {SSL.TLS1_2_VERSION: "-tls1_2", SSL.TLS1_3_VERSION: "-tls1_3"}
-PATIENCE = 60  # seconds until a child that says nothing is given up
 
 # For children: no proxy, no configuration of the machine's own OpenSSL, no translated messages.
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "OPENSSL_CONF": os.devnull}
@@ -43,7 +42,7 @@ http {{
     ssl_protocols {protocols};
     {clients}
     location / {{
-      return 200 'name=$ssl_server_name version=$ssl_protocol reused=$ssl_session_reused client=$ssl_client_s_dn';
+      return 200 'name=$ssl_server_name reused=$ssl_session_reused client=$ssl_client_s_dn';
     }}
   }}
 }}

@@ -7,6 +7,7 @@ import datetime
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -277,3 +278,20 @@ def serving(context: SSL.Context | Callable[[], SSL.Context], *, host: str = "12
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(5)
+
+
+PATIENCE = 60  # seconds until something that says nothing is given up
+
+
+class Background(Future[Any]):
+    """What a function comes to that runs in a thread of its own."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__()
+        threading.Thread(target=self._run, args=(function,), daemon=True).start()
+
+    def _run(self, function: Callable[[], Any]) -> None:
+        try:
+            self.set_result(function())
+        except BaseException as error:
+            self.set_exception(error)

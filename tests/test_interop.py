@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from external import PATIENCE, nginx, s_client, s_server
+from external import nginx, s_client, s_server
 from OpenSSL import SSL
-from support import Node, client_ssl, intermediate, leaf, make_node, new_key, root
+from support import PATIENCE, Background, Node, client_ssl, intermediate, leaf, make_node, new_key, root
 
 import pinverify
 from pinverify import Pin, PinnedContext, PinRefused, Reason, client_context, server_context
@@ -49,22 +48,6 @@ def read_all(connection: SSL.Connection) -> bytes:
             return data
 
 
-def refused_by_nginx(
-    tmp_path: Path, program: Program, context: PinnedContext, host: str = HOST
-) -> PinRefused:
-    """The refusal of an nginx for `HOST`, to which a good client of then is shown to have been the only one
-    that sent a request.
-    """
-    good = client_context({HOST: [leaf(HOST).pin]}, trust=root().certificate)
-    with nginx(program("nginx"), tmp_path, leaf(HOST)) as server:
-        with pytest.raises(PinRefused) as caught:
-            pinverify.connect(("127.0.0.1", server.port), context, host=host, timeout=PATIENCE)
-        with connect(server.port, good) as connection:
-            get(connection)
-        assert server.requests() == ["NONE GET / HTTP/1.1"]
-    return caught.value
-
-
 @pytest.mark.parametrize("depth", [0, 1, 2], ids=["leaf", "intermediate", "root"])
 def test_nginx_is_accepted_by_a_pin_at_any_depth(program: Program, tmp_path: Path, depth: int) -> None:
     """A pin on the leaf, the intermediate or the root lets a request through, and the verdict says which it
@@ -80,7 +63,7 @@ def test_nginx_is_accepted_by_a_pin_at_any_depth(program: Program, tmp_path: Pat
         verdict = pinverify.verdict(connection)
         assert (verdict.reason, verdict.depth, verdict.host) == (Reason.PINNED, depth, HOST)
         assert list(verdict.chain) == server_node.ders
-        assert get(connection) == f"name={HOST} version=TLSv1.3 reused=. client="
+        assert get(connection) == f"name={HOST} reused=. client="
 
 
 REFUSED = {  # the policy, the host, the trust anchor, and why nginx is refused
@@ -101,9 +84,18 @@ REFUSED = {  # the policy, the host, the trust anchor, and why nginx is refused
 def test_nginx_is_refused_and_gets_no_request(
     program: Program, tmp_path: Path, policy: Any, host: str, anchor: str, reason: Reason
 ) -> None:
-    """Whatever is wrong with it, nginx is refused for that very reason, and its log shows no request."""
+    """Whatever is wrong with it, nginx is refused for that very reason, and its log shows no request but that
+    of a good client.
+    """
     context = client_context(policy, trust=root(anchor).certificate)
-    verdict = refused_by_nginx(tmp_path, program, context, host).verdict
+    good = client_context({HOST: [leaf(HOST).pin]}, trust=root().certificate)
+    with nginx(program("nginx"), tmp_path, leaf(HOST)) as server:
+        with pytest.raises(PinRefused) as caught:
+            pinverify.connect(("127.0.0.1", server.port), context, host=host, timeout=PATIENCE)
+        with connect(server.port, good) as connection:
+            get(connection)
+        assert server.requests() == ["NONE GET / HTTP/1.1"]
+    verdict = caught.value.verdict
     assert (verdict.reason, verdict.accepted, verdict.host) == (reason, False, host)
     assert list(verdict.sent) == leaf(HOST).ders[:2]
 
@@ -117,7 +109,7 @@ def test_nginx_at_an_address(program: Program, tmp_path: Path, address: str) -> 
     )
     with nginx(program("nginx"), tmp_path, server_node, host=address) as server:
         with connect(server.port, good, address, address) as connection:
-            assert get(connection).startswith("name= version=")
+            assert get(connection).startswith("name= reused=")
         with pytest.raises(PinRefused) as caught:
             pinverify.connect((address, server.port), bad, timeout=PATIENCE)
     assert (caught.value.verdict.reason, caught.value.verdict.host) == (Reason.NOT_PINNED, address)
@@ -237,7 +229,7 @@ def reversed_by(connection: SSL.Connection) -> bytes:
 def test_s_server_is_accepted_by_a_pin_at_any_depth_and_by_no_other(
     program: Program, tmp_path: Path, version: int, kind: str, length: int
 ) -> None:
-    """For each version, kind of key and length of chain, a pin at each depth accepts, and no other pin does."""
+    """For each version, kind of key and length of chain, a pin at each depth accepts, another does not."""
     server_node = chain_of(kind, length)
     anchor = server_node.chain[-1]
     with s_server(program("openssl"), tmp_path, server_node, version) as port:
@@ -265,7 +257,7 @@ def refuse(port: int, context: PinnedContext, chain: list[bytes]) -> None:
 def test_s_server_without_a_ca_is_known_by_its_leaf_alone(
     program: Program, tmp_path: Path, version: int, kind: str, length: int
 ) -> None:
-    """With trust="pins" the leaf's pin accepts, self-signed or under an unknown CA, and no pin above it does."""
+    """With trust="pins" the leaf's pin accepts, self-signed or under an unknown CA; no pin above it does."""
     server_node = chain_of(kind, length)
     above = [Pin.from_certificate(certificate) for certificate in server_node.chain[1:]]
     with s_server(program("openssl"), tmp_path, server_node, version) as port:
@@ -279,9 +271,7 @@ def test_s_server_without_a_ca_is_known_by_its_leaf_alone(
 def test_s_server_resumes_a_session_of_a_context_for_one_host(
     program: Program, tmp_path: Path, version: int
 ) -> None:
-    """A second connection of the same context resumes and is counted; a context with other pins cannot use
-    the session.
-    """
+    """A second connection of the same context resumes, and is counted."""
     context = client_context({HOST: [leaf(HOST).pin]}, trust=root().certificate)
     with s_server(program("openssl"), tmp_path, leaf(HOST), version) as port:
         with connect(port, context) as first:
@@ -295,20 +285,6 @@ def test_s_server_resumes_a_session_of_a_context_for_one_host(
 
 
 # -- our servers --
-
-
-class Background(Future[Any]):
-    """A function that runs in a thread of its own."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        super().__init__()
-        threading.Thread(target=self._run, args=(function,), daemon=True).start()
-
-    def _run(self, function: Callable[[], Any]) -> None:
-        try:
-            self.set_result(function())
-        except BaseException as error:
-            self.set_exception(error)
 
 
 def greet(connection: SSL.Connection) -> bytes:
