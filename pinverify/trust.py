@@ -31,6 +31,7 @@ _get_objects = openssl.borrow(
     "X509_STORE_get0_objects", "Cryptography_STACK_OF_X509_OBJECT *(*)(X509_STORE *)"
 )
 _count_objects = openssl.borrow("sk_X509_OBJECT_num", "int(*)(Cryptography_STACK_OF_X509_OBJECT *)")
+_default_directory = openssl.borrow("X509_get_default_cert_dir", "char *(*)()")
 
 
 class Anchors:
@@ -107,7 +108,7 @@ def _system_directories() -> list[str]:
     """Directories in which OpenSSL looks certificates up when it needs one, so that a store starts out
     empty.
     """
-    default = openssl.ffi.string(openssl.borrow("X509_get_default_cert_dir", "char *(*)()")()).decode()
+    default = openssl.ffi.string(_default_directory()).decode()
     return [path for path in (default, "/etc/ssl/certs") if os.path.isdir(path) and os.listdir(path)]
 
 

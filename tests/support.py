@@ -280,7 +280,7 @@ def serving(context: SSL.Context | Callable[[], SSL.Context], *, host: str = "12
         thread.join(5)
 
 
-PATIENCE = 60  # seconds until something that says nothing is given up
+PATIENCE = 30  # seconds until something that says nothing is given up
 
 
 class Background(Future[Any]):

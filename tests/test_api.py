@@ -77,6 +77,12 @@ def test_each_module_names_what_it_offers(name: str) -> None:
             assert value.__doc__, f"{name}.{offered}"
 
 
+def test_the_package_gives_on_what_its_modules_offer() -> None:
+    """Each public name is one that the module it comes from has in its __all__."""
+    for name in pinverify.__all__:
+        assert name in importlib.import_module(getattr(pinverify, name).__module__).__all__
+
+
 def test_what_can_be_raised_is_public() -> None:
     """Every class of errors.py is a public name."""
     assert set(errors.__all__) <= set(pinverify.__all__)

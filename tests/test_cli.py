@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -39,10 +40,10 @@ def pinverify(*args: object, stdin: bytes | None = None, columns: int = 200) -> 
     return result
 
 
-def spawn(*args: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def spawn(*args: object, encoding: str = "utf-8", **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pinverify", *map(str, args)]
-    env = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=env, timeout=120)
+    env = {**os.environ, "PYTHONIOENCODING": encoding, **environment}
+    return subprocess.run(command, capture_output=True, text=True, encoding=encoding, env=env, timeout=120)
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def test_pins_as_json(tmp_path: Path) -> None:
 def test_pins_as_a_table(tmp_path: Path, columns: int) -> None:
     """In a table no pin is broken, however narrow the terminal and long the subject."""
     file = tmp_path / "leaf.pem"
-    node = make_node("an extraordinarily long name that fills more than a line " * 1 + "x")
+    node = make_node("an extraordinarily long name that fills more than a line")
     file.write_bytes(node.pem)
     result = pinverify("pins", file, "--format", "table", columns=columns)
     assert str(node.pin) in result.stdout
@@ -114,8 +115,6 @@ def test_pins_as_a_table(tmp_path: Path, columns: int) -> None:
 
 def test_a_malformed_certificate_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
     """A certificate that is not DER is an error with its place; the pins of the others are printed."""
-    import base64
-
     broken = base64.encodebytes(SERVER.der + b"\0")
     file = tmp_path / "chain.pem"
     file.write_bytes(
@@ -139,7 +138,9 @@ def test_a_subject_cannot_write_on_the_terminal(tmp_path: Path) -> None:
     assert len(pinverify("pins", file).stdout.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing", b"-----BEGIN CERTIFICATE-----\nÄ!\n-----END CERTIFICATE-----"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nothing", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"]
+)
 def test_a_file_without_certificates_is_wrong_usage(tmp_path: Path, content: bytes) -> None:
     """A file that holds no readable certificate is an error on stderr, exit status 2."""
     file = tmp_path / "file"
@@ -318,7 +319,10 @@ def test_address(text: str, expected: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":443", "a:", "a:b", "a:65536", "a:123456", "a:-1", "2001:db8::1", "[::1", "::1]", "[::1]443", "[a]:1", "a b", "*.a.example"],
+    [
+        *["", ":443", "a:", "a:b", "a:65536", "a:123456", "a:-1", "a b", "*.a.example"],
+        *["2001:db8::1", "[::1", "::1]", "[::1]443", "[a]:1", "[192.0.2.1]"],
+    ],
 )
 def test_no_address(text: str) -> None:
     """What is ambiguous or no address is an error."""
@@ -338,7 +342,7 @@ def test_debug_names_the_engine_that_runs(engine: ModuleType) -> None:
     assert facts["why"] == f"PINVERIFY_ENGINE={engine.NAME}"
     assert facts["SHA-256"] == engine.cpu_features()
     assert facts["OpenSSL"].startswith("OpenSSL ")
-    assert {"Python", "platform", "pinverify", "pyOpenSSL", "cryptography", "cffi", "idna", "certifi"} <= {*facts}
+    assert {"Python", "platform", "pinverify", "pyOpenSSL", "cryptography", "cffi", "idna"} <= {*facts}
 
 
 def test_version_and_help() -> None:
@@ -385,11 +389,11 @@ def test_rich_is_imported_for_tables_only(tmp_path: Path) -> None:
 def test_a_stream_that_cannot_show_a_character_shows_its_code(tmp_path: Path) -> None:
     """In a locale without the subject's letters the pin is printed all the same."""
     file = tmp_path / "leaf.pem"
-    node = make_node("Bücher")
+    node = make_node("Čapek")
     file.write_bytes(node.pem)
-    result = spawn("pins", file, PYTHONIOENCODING="ascii")
+    result = spawn("pins", file, encoding="latin-1")
     assert result.returncode == 0, result.stderr
-    assert result.stdout == f"{node.pin}\t0\tCN=B\\xfccher\n"
+    assert result.stdout == f"{node.pin}\t0\tCN=\\u010capek\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
@@ -404,8 +408,8 @@ def test_a_terminal_gets_a_table(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pinverify", "pins", str(file)]
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         subprocess.run(command, stdout=theirs, env=env, check=True, timeout=120)
-        os.close(theirs)
         output = terminal.read(1 << 16).decode()
-    assert "pin of the key" in output
+        os.close(theirs)
+    assert "the pin of its key" in output
     assert str(SERVER.pin) in output
     assert "\x1b" not in output

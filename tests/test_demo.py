@@ -66,7 +66,7 @@ def test_the_command_shows_every_case_and_the_engine(engine: ModuleType) -> None
 
 @pytest.mark.parametrize("columns", [60, 80, 120, None])
 def test_piped_output_is_plain_and_whole(columns: int | None) -> None:
-    """Where no terminal is, there is no colour, no trailing blank, and nothing wider than asked or cut off."""
+    """Where no terminal is, there is no colour, no trailing blank, and nothing too wide or cut off."""
     output = demo(columns).output
     assert "\x1b" not in output
     assert "…" not in output

@@ -44,7 +44,7 @@ def run(*arguments: str, path: Path | None = None, **environment: str) -> subpro
 
     Then without `site`, whose hooks of an editable install would lead back to the sources.
     """
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PINVERIFY_", "PYTHON"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PINVERIFY_")}
     options = []
     if path is not None:
         options = ["-S"]

@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,27 +57,30 @@ def test_the_client_talks_to_a_server_with_the_backup_key(
 def test_the_client_refuses_another_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The client as shown ends with the whole story when no key is pinned, and sends nothing."""
     pins = [leaf("old.example").pin, leaf("older.example").pin]
-    with serving(server_ssl(leaf(HOST))) as seen, pytest.raises(SystemExit, match="refused api.example.com"):
+    with (
+        serving(server_ssl(leaf(HOST))) as seen,
+        pytest.raises(SystemExit, match=r"refused api\.example\.com"),
+    ):
         run_client(seen.port, pins, monkeypatch, tmp_path)
     assert not seen.data
 
 
 @pytest.fixture
-def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of the server as shown, which pins the key of `leaf("device")` and takes two connections."""
     (tmp_path / "server-chain.pem").write_bytes(leaf(HOST).chain_pem)
     (tmp_path / "server-key.pem").write_bytes(leaf(HOST).key_pem)
     monkeypatch.chdir(tmp_path)
-    listener = socket.create_server(("127.0.0.1", 0))
     code = swap(block("python", "server_context"), 'socket.create_server(("", 8443))', "LISTENER")
     code = swap(code, "while True:", "for _ in range(2):")
     code = PIN.sub(str(leaf("device").pin), code)
     ready = threading.Event()
     code = swap(code, "listener = ", "READY.set()\nlistener = ")
-    names = {"LISTENER": listener, "READY": ready}
-    threading.Thread(target=exec, args=(compile(code, "README.md", "exec"), names), daemon=True).start()
-    assert ready.wait(30)
-    return listener.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        names = {"LISTENER": listener, "READY": ready}
+        threading.Thread(target=exec, args=(compile(code, "README.md", "exec"), names), daemon=True).start()
+        assert ready.wait(30)
+        yield listener.getsockname()[1]
 
 
 def knock(port: int, client: Node) -> bytes:

@@ -16,7 +16,7 @@ def main() -> None:
 
         cli(prog_name="pinverify")
     except ModuleNotFoundError as error:
-        if error.name not in ("click", "rich"):
+        if (error.name or "").partition(".")[0] not in ("click", "rich"):
             raise
         _without_extra()
 

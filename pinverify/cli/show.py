@@ -54,11 +54,11 @@ def _as_json(listing: Listing) -> dict[str, object]:
 
 
 def _print_table(listing: Listing) -> None:
-    console, table = _console(), _table("depth", "subject", "valid until")
-    table.add_column("pin of the key", overflow="fold", min_width=51)  # of which none may be broken
+    console, table = _console(), _table("depth", "subject, and the pin of its key", "valid until")
     for entry in listing.entries:
         until = f"{entry.not_after:%Y-%m-%d}" if entry.not_after else ""
-        table.add_row(str(entry.depth), entry.subject, until, str(entry.pin or "malformed"))
+        # One below the other, since a pin must not be broken, and next to it nothing has room in 80 columns.
+        table.add_row(str(entry.depth), f"{entry.subject}\n{entry.pin or 'malformed'}", until)
     if listing.note:
         console.print(listing.note, style="bold yellow")
     _print(console, table)

@@ -79,7 +79,7 @@ def meet(server: Server, client: Client) -> tuple[Outcome, Outcome]:
         try:
             connection = client(sock)
         except ForeignSession:
-            mine = Outcome(False, None, "pyOpenSSL: of another Context")
+            mine = Outcome(False, None, "pyOpenSSL: a foreign session")
         else:
             mine = _outcome(connection, _listen)
             with suppress(SSL.Error):

@@ -29,7 +29,7 @@ _VERIFY_PEER, _VERIFY_FAIL_IF_NO_PEER_CERT = 0x01, 0x02
 _CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
 _HANDSHAKE = 22
 _CLIENT_HELLO, _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 1, 11, 20, 25
-_SHUTDOWN_BOTH_WAYS = 3
+_SENT_SHUTDOWN, _SHUTDOWN_BOTH_WAYS = 1, 3
 _APPLICATION_VERIFICATION = 50
 _WAIVABLE = frozenset({2, 9, 10, 18, 19, 20, 21, 27, 62, 64, 79})  # see is_waivable there
 
@@ -117,13 +117,14 @@ class PythonGuard(Guard):
                 _shut(ssl)
 
     def _note_client_hello(self, ssl: Any) -> None:
-        """Shuts a connection that asks another host than the one of its context; its certificate will be refused.
+        """Marks a connection that asks another host than the one of its context; its certificate will be refused.
 
         But should a session be resumed, OpenSSL would name the session's host (SSL_get_servername(3), TLS 1.2), and
-        no longer the one that was asked for.
+        no longer the one that was asked for. Under the mark no application data is sent, and the handshake goes on
+        to where it is refused for the right reason.
         """
         if self._host is not None and self._find_reference(ssl)[0] != self._host:
-            _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
+            _set_shutdown(ssl, _SENT_SHUTDOWN)
 
     def _hold(self, ssl: Any) -> bool:
         """Puts back on the connection what its program may have changed since; whether all is in place."""
@@ -135,6 +136,8 @@ class PythonGuard(Guard):
 
     def _expect_certificates(self, ssl: Any, held: bool) -> None:
         """Binds the reference name, ahead of the verify callback."""
+        if _get_shutdown(ssl) == _SENT_SHUTDOWN:  # the mark has served: no session is resumed
+            _set_shutdown(ssl, 0)  # or else no alert would be sent
         host, reason = self._find_reference(ssl)
         if reason is None and not (held and self._bind_name(ssl, host)):
             reason = Reason.INTERNAL
