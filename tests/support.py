@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import datetime
+import importlib.util
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -295,3 +298,14 @@ class Background(Future[Any]):
             self.set_result(function())
         except BaseException as error:
             self.set_exception(error)
+
+
+def need_extension() -> None:
+    """Skips the test where the C extension was left out, and fails it in CI where it is only missing."""
+    from conftest import missing
+
+    if importlib.util.find_spec("pinverify._native") is not None:
+        return
+    if os.environ.get("PINVERIFY_BUILD_NATIVE") == "0":
+        pytest.skip("built without the extension")
+    missing("the C extension (pinverify._native)")

@@ -18,12 +18,22 @@ from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
-from conftest import missing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from hypothesis import example, given, settings
 from OpenSSL import SSL
-from support import Node, accepting, exchange, intermediate, leaf, make_node, root, server_ssl, shake
+from support import (
+    Node,
+    accepting,
+    exchange,
+    intermediate,
+    leaf,
+    make_node,
+    need_extension,
+    root,
+    server_ssl,
+    shake,
+)
 
 from pinverify import (
     InvalidHost,
@@ -55,8 +65,7 @@ UNIX_NOW = int(NOW.timestamp())
 @pytest.fixture(autouse=True, scope="module")
 def engine() -> None:
     """In place of conftest's: a test here calls both engines itself."""
-    if native is None:
-        missing("the C extension (pinverify._native), to compare with")
+    need_extension()
 
 
 @contextmanager

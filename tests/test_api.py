@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from OpenSSL import SSL
+from support import need_extension
 
 import pinverify
 from pinverify import errors
@@ -67,7 +68,7 @@ def _modules() -> list[str]:
 def test_each_module_names_what_it_offers(name: str) -> None:
     """Each has a docstring and an __all__ whose names exist and are described."""
     if name == "pinverify.engine.native":
-        pytest.importorskip("pinverify._native")
+        need_extension()
     module = importlib.import_module(name)
     assert module.__doc__
     assert len(set(module.__all__)) == len(module.__all__)

@@ -7,13 +7,15 @@ import re
 import subprocess
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from pinverify import Reason
+from pinverify import PinnedContext, Reason, client_context
 from pinverify.cli.commands import cli
 from pinverify.demo import CASES, Case, Cost, Pki, measure, run
+from pinverify.engine import openssl
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,24 @@ def test_the_right_outcome_for_the_wrong_reason_is_not_as_expected(pki: Pki) -> 
     wrong_key = next(case for case in CASES if case.title == "right CA, wrong key")
     (result,) = run(pki, [wrong_key._replace(reason=Reason.DENIED)])
     assert not result.outcome.accepted
+    assert not result.as_expected
+
+
+def test_a_guard_that_was_displaced_is_noticed(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the handshake lets in a wrong key, the case says so, though the verdict afterwards would not."""
+    unhook = openssl.borrow(
+        "SSL_CTX_set_msg_callback",
+        "void(*)(SSL_CTX *, void(*)(int, int, int, void *, size_t, SSL *, void *))",
+    )
+
+    def unguarded(*args: Any, **options: Any) -> PinnedContext:
+        context = client_context(*args, **options)
+        unhook(context._context, openssl.ffi.NULL)
+        return context
+
+    monkeypatch.setattr("pinverify.demo.cases.client_context", unguarded)
+    (result,) = run(pki, [case for case in CASES if case.title == "wrong key, callback replaced"])
+    assert result.outcome.accepted
     assert not result.as_expected
 
 

@@ -10,13 +10,12 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import missing
+from support import need_extension
 
 import pinverify
 from pinverify.decision import Decision, Reason, Status
@@ -26,17 +25,11 @@ from pinverify.pins import Kind
 
 PROJECT = Path(__file__).resolve().parent.parent
 CSRC = PROJECT / "csrc"
-BUILT = importlib.util.find_spec("pinverify._native") is not None
 
 
 @pytest.fixture(autouse=True)
 def engine() -> None:
     """In place of conftest's: what is tested here is the choice itself, in processes of their own."""
-
-
-def need_extension() -> None:
-    if not BUILT:
-        missing("the C extension (pinverify._native)")
 
 
 def run(*arguments: str, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -48,8 +41,7 @@ def run(*arguments: str, path: Path | None = None, **environment: str) -> subpro
     options = []
     if path is not None:
         options = ["-S"]
-        folders = [str(path), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-        environment["PYTHONPATH"] = os.pathsep.join(folders)
+        environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, sys.path)])
     command = [sys.executable, *options, "-W", "error", *arguments]
     return subprocess.run(
         command, env=env | environment, capture_output=True, text=True, timeout=120, cwd="/"

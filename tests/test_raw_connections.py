@@ -301,10 +301,12 @@ def hang_up(sock: socket.socket) -> None:
 
 
 def answer_with_tls(sock: socket.socket) -> None:
+    sock.settimeout(None)
     connection = SSL.Connection(server_ssl(leaf(HOST)), sock)
     connection.set_accept_state()
     with suppress(SSL.Error):
         connection.do_handshake()
+    sock.settimeout(PATIENCE)
 
 
 def trickle(sock: socket.socket) -> None:
@@ -403,10 +405,12 @@ def test_connections_without_a_server_name_keep_their_hosts_apart() -> None:
         assert shake(client, accepting(server_ssl(leaf(address)))) == (None, None)
     assert [pinverify.verdict(client).host for client in clients] == addresses
     del client, clients
+    gc.collect()
     for address in addresses:  # the memory of the former ones is used again
         wrong = addresses[addresses.index(address) - 1]
         verdict = refusal(context.connection(wrong), accepting(server_ssl(leaf(address)))).verdict
         assert (verdict.host, verdict.reason) == (wrong, Reason.OPENSSL)
+    gc.collect()
     for address in addresses:
         nameless = SSL.Connection(context, None)
         nameless.set_connect_state()

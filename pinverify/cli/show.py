@@ -86,7 +86,8 @@ def _row(result: Result) -> tuple[str, ...]:
     case, outcome = result.case, result.outcome
     why = f"{outcome.reason.name}: {outcome.why}" if outcome.reason is not None else outcome.why
     if not result.as_expected:
-        why += f" (NOT AS EXPECTED, which is {case.reason.name if case.reason is not None else 'no verdict'})"
+        expected = case.reason.name if case.reason is not None else "without a verdict"
+        why += f" (NOT AS EXPECTED: {_verb(case.accepts)}, {expected})"
     return case.title, _verb(case.accepts), _verb(outcome.accepted), why
 
 

@@ -106,13 +106,21 @@ def _outcome(connection: SSL.Connection, talk: Callable[[SSL.Connection], None])
     try:
         connection.do_handshake()
         talk(connection)
-        if isinstance(connection.get_context(), PinnedContext):
-            return _of(verdict_of(connection))
-        return Outcome(True, None, "no pins: a trusted CA will do")
     except PinRefused as refused:
         return _of(refused.verdict)
     except SSL.Error as error:
         return Outcome(False, None, f"OpenSSL: {_text(error)}")
+    return _let_in(connection)
+
+
+def _let_in(connection: SSL.Connection) -> Outcome:
+    """The outcome of a connection that data has come over: accepted, whatever the verdict says afterwards."""
+    if not isinstance(connection.get_context(), PinnedContext):
+        return Outcome(True, None, "no pins: a trusted CA will do")
+    try:
+        return _of(verdict_of(connection))
+    except PinRefused as late:
+        return _of(late.verdict)._replace(accepted=True)
 
 
 def _text(error: SSL.Error) -> str:
