@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The whole C surface that Python may see, in cffi's dialect. engine/native.py is the only module that uses it.
+// The whole C surface that Python may see, in cffi's dialect. engine/native.py is the only module that uses
+// it.
 
 // The pure core.
 typedef struct {
@@ -14,11 +15,13 @@ void pv_sha256_init(void);
 const char *pv_sha256_backend(void);
 void pv_sha256(const uint8_t *data, size_t len, uint8_t *out_digest);
 
-struct pv_policy *pv_policy_new(uint32_t entry_count, uint32_t pattern_count, size_t names_len, int32_t unlisted);
+struct pv_policy *pv_policy_new(uint32_t entry_count, uint32_t pattern_count, size_t names_len,
+                                int32_t unlisted);
 void pv_policy_free(struct pv_policy *policy);
-int pv_policy_set_entry(struct pv_policy *policy, uint32_t index, int64_t expires, int pkix_when_expired, int report_only);
-int pv_policy_set_pins(struct pv_policy *policy, uint32_t index, int role, int kind, const uint8_t *digests, size_t count,
-                       uint64_t seed);
+int pv_policy_set_entry(struct pv_policy *policy, uint32_t index, int64_t expires, int pkix_when_expired,
+                        int report_only);
+int pv_policy_set_pins(struct pv_policy *policy, uint32_t index, int role, int kind, const uint8_t *digests,
+                       size_t count, uint64_t seed);
 int pv_policy_add_pattern(struct pv_policy *policy, int match, const char *name, size_t len, uint32_t index);
 
 struct pv_verdict {
@@ -29,7 +32,8 @@ struct pv_verdict {
   int status;  // enum pv_status
   ...;
 };
-struct pv_verdict pv_decide(const struct pv_policy *policy, pv_slice host, int64_t now, const pv_slice *chain, size_t count);
+struct pv_verdict pv_decide(const struct pv_policy *policy, pv_slice host, int64_t now, const pv_slice *chain,
+                            size_t count);
 
 // The guard.
 const char *pv_openssl_name(size_t index);
@@ -66,7 +70,8 @@ struct pv_guard {
   ...;
 };
 struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int is_server, int pins_only,
-                              const struct pv_host *host, void *owner, int (*tell)(void *, const struct pv_report *));
+                              const struct pv_host *host, void *owner,
+                              int (*tell)(void *, const struct pv_report *));
 void pv_guard_free(struct pv_guard *guard);
 void pv_guard_install(struct pv_guard *guard);
 int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);

@@ -117,11 +117,11 @@ class PythonGuard(Guard):
                 _shut(ssl)
 
     def _note_client_hello(self, ssl: Any) -> None:
-        """Marks a connection that asks another host than the one of its context; its certificate will be refused.
+        """Marks a connection that asks another host than the one of its context.
 
-        But should a session be resumed, OpenSSL would name the session's host (SSL_get_servername(3), TLS 1.2), and
-        no longer the one that was asked for. Under the mark no application data is sent, and the handshake goes on
-        to where it is refused for the right reason.
+        Its certificate will be refused; but should a session be resumed, OpenSSL would name the session's
+        host (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. Under the mark no
+        application data is sent, and the handshake goes on to where it is refused for the right reason.
         """
         if self._host is not None and self._find_reference(ssl)[0] != self._host:
             _set_shutdown(ssl, _SENT_SHUTDOWN)
@@ -136,8 +136,8 @@ class PythonGuard(Guard):
 
     def _expect_certificates(self, ssl: Any, held: bool) -> None:
         """Binds the reference name, ahead of the verify callback."""
-        if _get_shutdown(ssl) == _SENT_SHUTDOWN:  # the mark has served: no session is resumed
-            _set_shutdown(ssl, 0)  # or else no alert would be sent
+        if _get_shutdown(ssl) == _SENT_SHUTDOWN:
+            _set_shutdown(ssl, 0)  # no session is resumed: the mark has served, and would keep an alert back
         host, reason = self._find_reference(ssl)
         if reason is None and not (held and self._bind_name(ssl, host)):
             reason = Reason.INTERNAL
