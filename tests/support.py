@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import ipaddress
 import os
 import socket
 import threading
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
+from OpenSSL._util import lib as openssl_lib
 
 from pinverify import Pin
 
@@ -134,8 +136,6 @@ def make_node(
 
 
 def _general_name(host: str) -> x509.GeneralName:
-    import ipaddress
-
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
@@ -309,3 +309,23 @@ def need_extension() -> None:
     if os.environ.get("PINVERIFY_BUILD_NATIVE") == "0":
         pytest.skip("built without the extension")
     missing("the C extension (pinverify._native)")
+
+
+def use_session(connection: SSL.Connection, session: SSL.Session) -> None:
+    """`Connection.set_session` without pyOpenSSL's own check of the context: what is behind it shows."""
+    assert openssl_lib.SSL_set_session(connection._ssl, session._session) == 1
+
+
+def was_resumed(connection: SSL.Connection) -> bool:
+    return bool(openssl_lib.SSL_session_reused(connection._ssl))
+
+
+def session_after(client: SSL.Connection, server: SSL.Connection) -> SSL.Session:
+    """The session of a handshake over memory BIOs, fit to be resumed."""
+    assert shake(client, server) == (None, None)
+    assert exchange(server, client) == b"ping"  # with it come the tickets of TLS 1.3
+    session = client.get_session()
+    assert session is not None
+    for end in (client, server):
+        end.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)  # else OpenSSL drops the session
+    return session
