@@ -626,14 +626,19 @@ def test_alpn_with_plain_ends() -> None:
 
 
 def datagrams(connection: SSL.Connection) -> SSL.Connection:
-    """Tells a connection over memory BIOs how large a datagram may be, since there is no socket to ask."""
-    connection.set_options(SSL.OP_NO_QUERY_MTU)
+    """Tells a connection over memory BIOs how large a datagram may be."""
     connection.set_ciphertext_mtu(1400)
     return connection
 
 
+def without_socket(context: SSL.Context) -> SSL.Context:
+    """A DTLS context whose connections do not ask their socket how large a datagram may be."""
+    context.set_options(SSL.OP_NO_QUERY_MTU)
+    return context
+
+
 def dtls_server(identity: Node) -> SSL.Context:
-    context = SSL.Context(SSL.DTLS_SERVER_METHOD)
+    context = without_socket(SSL.Context(SSL.DTLS_SERVER_METHOD))
     context.use_certificate(identity.certificate)
     for certificate in identity.sent[1:]:
         context.add_extra_chain_cert(certificate)
@@ -641,16 +646,20 @@ def dtls_server(identity: Node) -> SSL.Context:
     return context
 
 
+def dtls_client(**options: Any) -> SSL.Connection:
+    return datagrams(raw(without_socket(pinned(dtls=True, **options))))
+
+
 def test_dtls() -> None:
     """Over datagrams a client accepts the pinned server, and refuses any other."""
     server = dtls_server(leaf(HOST))
-    client, far = datagrams(raw(pinned(dtls=True))), datagrams(accepting(server))
+    client, far = dtls_client(), datagrams(accepting(server))
     assert shake(client, far) == (None, None)
     assert client.get_protocol_version_name() == "DTLSv1.2"
     assert pinverify.verdict(client).reason is Reason.PINNED
     assert exchange(client, far) == b"ping"
 
-    client, far = datagrams(raw(pinned(pin=ABSENT, dtls=True))), datagrams(accepting(server))
+    client, far = dtls_client(pin=ABSENT), datagrams(accepting(server))
     assert refusal(client, far).verdict.reason is Reason.NOT_PINNED
     with pytest.raises(SSL.Error):
         client.send(b"secret")
@@ -660,12 +669,12 @@ def test_dtls() -> None:
 def test_dtls_with_pins_at_both_ends(cookies: bool) -> None:
     """A DTLS server knows its clients by their keys, with a cookie exchange ahead of it or without."""
     device, stranger = intermediate("clients").issue(), intermediate("clients").issue()
-    server = server_context(leaf(HOST).identity, clients=[device.pin], dtls=True)
+    server = without_socket(server_context(leaf(HOST).identity, clients=[device.pin], dtls=True))
     if cookies:
         server.set_cookie_generate_callback(lambda connection: b"cookie")
         server.set_cookie_verify_callback(lambda connection, cookie: cookie == b"cookie")
     for node, is_accepted in ((device, True), (stranger, False)):
-        client = datagrams(raw(pinned(dtls=True, identity=node.identity)))
+        client = dtls_client(identity=node.identity)
         far = datagrams(accepting(server))
         if cookies:
             listen(client, far)
