@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from pinverify import engine as engines
@@ -30,9 +30,16 @@ def engine_info() -> EngineInfo:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{platform.system()} {platform.machine()}",
         "OpenSSL": openssl.version(),
-        **{package: version(package) for package in packages},
+        **{package: _version(package) for package in packages},
     }
     return EngineInfo(engines.engine.NAME, engines.reason, engines.engine.cpu_features(), versions)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # used from its sources, or frozen into a program
+        return "unknown"
 
 
 def spki_sha256(certificate_der: bytes) -> bytes:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -113,21 +112,10 @@ def pure(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ignored = shutil.ignore_patterns("__pycache__", "_native*")
         shutil.copytree(PROJECT / name, source / name, ignore=ignored)
     target = tmp_path_factory.mktemp("site")
-    have_backend = all(importlib.util.find_spec(name) for name in ("setuptools", "cffi"))
-    isolation = ["--no-build-isolation"] if have_backend else []
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        *isolation,
-        "--target",
-        str(target),
-    ]
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
+    command = [sys.executable, "-m", "pip", "install", *options, str(source)]
     env = {**os.environ, "PINVERIFY_BUILD_NATIVE": "0"}
-    result = subprocess.run([*command, str(source)], env=env, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     return target
 
