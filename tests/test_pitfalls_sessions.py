@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How pinning failed elsewhere: in sessions that were resumed unchecked (P03)."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Literal
+
+import pytest
+from OpenSSL import SSL
+from pinned import ABSENT, HOST, VERSIONS, both_versions, pinned, raw, refusal
+from support import (
+    accepting,
+    client_ssl,
+    exchange,
+    intermediate,
+    leaf,
+    root,
+    server_ssl,
+    session_after,
+    shake,
+    use_session,
+    was_resumed,
+)
+
+import pinverify
+from pinverify import (
+    PinnedContext,
+    PinRefused,
+    PinSet,
+    PinverifyError,
+    Reason,
+    Stats,
+    client_context,
+    server_context,
+)
+
+
+def session_of(context: SSL.Context, server: SSL.Context, host: str = HOST) -> SSL.Session:
+    """A session to be resumed, of an accepted connection."""
+    return session_after(raw(context, host=host), accepting(server))
+
+
+def resuming(context: SSL.Context, session: SSL.Session, host: str = HOST) -> SSL.Connection:
+    client = raw(context, host=host)
+    use_session(client, session)
+    return client
+
+
+def is_cut_off(client: SSL.Connection) -> bool:
+    """Whether a connection has no verdict, and neither sends nor takes application data."""
+    with pytest.raises(SSL.Error):
+        client.send(b"secret")
+    with pytest.raises(SSL.Error):
+        client.recv(100)
+    with pytest.raises(PinverifyError, match="there is no verdict"):
+        pinverify.verdict(client)
+    return True
+
+
+@both_versions
+def test_p03_a_session_of_the_same_policy_is_resumed(version: int) -> None:
+    """A context for one host resumes a session of its own, and of another context that is like it."""
+    server = server_ssl(leaf(HOST), version=version)
+    contexts = pinned(), pinned()
+    for context in contexts:
+        client, far = resuming(context, session_of(contexts[0], server)), accepting(server)
+        assert shake(client, far) == (None, None)
+        assert was_resumed(client)
+        verdict = pinverify.verdict(client)
+        assert (verdict.reason, verdict.accepted, verdict.chain) == (Reason.RESUMED, True, ())
+        assert exchange(client, far) == b"ping"
+    assert _brief(contexts[1].stats()) == (1, 0, 1)
+
+
+def _brief(stats: Stats) -> tuple[int, int, int]:
+    return stats.accepted, stats.refused, stats.by_reason[Reason.RESUMED]
+
+
+def another_pin() -> PinnedContext:
+    return pinned(pin=ABSENT)
+
+
+def another_denied_key() -> PinnedContext:
+    return client_context({HOST: PinSet([leaf(HOST).pin], deny=[ABSENT])}, trust=root().certificate)
+
+
+def other_anchors() -> PinnedContext:
+    trust = [root().certificate, root("another root").certificate]
+    return client_context({HOST: [leaf(HOST).pin]}, trust=trust)
+
+
+def no_anchors() -> PinnedContext:
+    return client_context({HOST: [leaf(HOST).pin]}, trust="pins")
+
+
+def anchors_added() -> PinnedContext:
+    context = pinned()
+    assert context.get_cert_store() is not None  # whoever asks for it may add to it
+    return context
+
+
+OTHER_POLICIES = [another_pin, another_denied_key, other_anchors, no_anchors, anchors_added]
+
+
+@both_versions
+@pytest.mark.parametrize("make", OTHER_POLICIES, ids=lambda make: make.__name__)
+def test_p03_a_session_of_another_policy_is_refused(make: object, version: int) -> None:
+    """A session of a context with other pins or anchors is of no use, though the server would resume it."""
+    assert callable(make)
+    server = server_ssl(leaf(HOST), version=version)
+    client = resuming(make(), session_of(pinned(), server))
+    error, _ = shake(client, accepting(server))
+    assert isinstance(error, SSL.Error)
+    assert "session in different context" in str(error)
+    assert is_cut_off(client)
+
+
+@both_versions
+def test_p03_a_session_of_a_plain_context_is_refused(version: int) -> None:
+    """Neither a connection of a pinned context nor one that was moved out of it resumes a plain session."""
+    server, plain = server_ssl(leaf(HOST), version=version), client_ssl()
+    for move in (lambda client: None, lambda client: client.set_context(plain)):
+        client = raw(pinned(pin=ABSENT))
+        move(client)
+        use_session(client, session_of(plain, server))
+        error, _ = shake(client, accepting(server))
+        assert isinstance(error, SSL.Error)
+        assert is_cut_off(client)
+
+
+@both_versions
+def test_p03_a_session_says_nothing_of_another_host(version: int) -> None:
+    """A context for one host does not resume its session for another one, even if the server would."""
+    context, server = pinned(), server_ssl(leaf(HOST), version=version)
+    server.set_tlsext_servername_callback(lambda connection: None)
+    client = resuming(context, session_of(context, server), "other.example.com")
+    assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
+    assert is_cut_off(client)
+
+
+@both_versions
+def test_p03_in_a_context_for_many_hosts_none_is_resumed(version: int) -> None:
+    """A context for more than one host refuses a resumed session, for it cannot know whose it was."""
+    context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
+    server = server_ssl(leaf(HOST), version=version)
+    client = resuming(context, session_of(context, server))
+    assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
+    assert is_cut_off(client)
+
+
+@both_versions
+def test_p03_a_session_the_server_does_not_resume_is_no_matter(version: int) -> None:
+    """Where the server makes a full handshake of it, the chain is judged as ever."""
+    context = pinned()
+    session = session_of(context, server_ssl(leaf(HOST), version=version))
+    for server, is_accepted in ((server_ssl(leaf(HOST), version=version), True), (stranger(version), False)):
+        client, far = resuming(context, session), accepting(server)
+        if is_accepted:
+            assert shake(client, far) == (None, None)
+            assert pinverify.verdict(client).reason is Reason.PINNED
+            assert not was_resumed(client)
+        else:
+            assert refusal(client, far).verdict.reason is Reason.NOT_PINNED
+
+
+def stranger(version: int) -> SSL.Context:
+    return server_ssl(intermediate().issue(HOST), version=version)
+
+
+@both_versions
+def test_p03_without_a_session_another_host_is_unlisted(version: int) -> None:
+    """A context for one host refuses another one for what it is, though it looks out for its sessions."""
+    far = accepting(server_ssl(leaf("other.example.com"), version=version))
+    verdict = refusal(raw(pinned(), host="other.example.com"), far).verdict
+    assert (verdict.reason, verdict.host) == (Reason.UNLISTED, "other.example.com")
+
+
+class Aged:
+    """A session at each end of a policy whose pins expire in a moment, to be resumed when they have."""
+
+    def __init__(self, version: int, then: datetime, on_expiry: Literal["deny", "pkix"]) -> None:
+        self.reason = Reason.EXPIRED if on_expiry == "deny" else Reason.EXPIRED_OK
+        device = intermediate("clients").issue()
+        pins = PinSet([leaf(HOST).pin, device.pin], expires=then, on_expiry=on_expiry)
+        self._client = client_context({HOST: pins}, trust=root().certificate)
+        self._server = server_context(leaf(HOST).identity, clients=pins)
+        self._plain_server, self._plain_client = server_ssl(leaf(HOST), version=version), client_ssl(device)
+        self._plain_client.set_max_proto_version(version)
+        self._sessions = (
+            session_of(self._client, self._plain_server),
+            session_of(self._plain_client, self._server),
+        )
+
+    def check(self) -> None:
+        """Both ends have the decision of pins that have expired, and keep to it."""
+        ends = resuming(self._client, self._sessions[0]), accepting(self._plain_server)
+        self._check(self._client, *ends)
+        ends = resuming(self._plain_client, self._sessions[1]), accepting(self._server)
+        self._check(self._server, *reversed(ends))
+
+    def _check(self, context: PinnedContext, ours: SSL.Connection, theirs: SSL.Connection) -> None:
+        error, _ = shake(ours, theirs)
+        assert was_resumed(ours)
+        assert context.stats().by_reason[self.reason] == 1
+        if self.reason.accepts:
+            assert error is None
+        else:
+            assert isinstance(error, PinRefused)
+            assert error.verdict.reason is self.reason
+            assert is_cut_off(ours)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pinverify.PinExpiryWarning")
+def test_p03_a_session_does_not_outlive_its_pins() -> None:
+    """Pins that have expired since decide over a resumed session as they do over a chain, at both ends."""
+    then = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(seconds=4)
+    aged = [Aged(version, then, on_expiry) for version in VERSIONS.values() for on_expiry in ("deny", "pkix")]
+    assert datetime.now(timezone.utc) < then, "the machine is too slow for this test"
+    while (left := then - datetime.now(timezone.utc)) >= timedelta(0):
+        time.sleep(left.total_seconds() + 0.1)
+    for sessions in aged:
+        sessions.check()
+
+
+@both_versions
+def test_p03_a_server_resumes_the_sessions_of_its_clients(version: int) -> None:
+    """A server knows a client again by its session, under the same policy."""
+    device = intermediate("clients").issue()
+    server = server_context(leaf(HOST).identity, clients=[device.pin])
+    caller = client_ssl(device)
+    caller.set_max_proto_version(version)
+    near, peer = accepting(server), resuming(caller, session_of(caller, server))
+    assert shake(near, peer) == (None, None)
+    assert was_resumed(near)
+    assert pinverify.verdict(near).reason is Reason.RESUMED
+    assert exchange(peer, near) == b"ping"
+    assert _brief(server.stats()) == (2, 0, 1)
