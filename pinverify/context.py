@@ -6,7 +6,6 @@ connections of one.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import socket
 import warnings
 from collections.abc import Iterable, Mapping
@@ -194,16 +193,16 @@ class PinnedContext(SSL.Context):
 
     def _own_anchors(self) -> None:
         """Ends the sharing of trust anchors, and of sessions with contexts that trust the same ones."""
-        if not self._owns_anchors:
-            if (
-                self._used
-            ):  # SSL_CTX_set_cert_store would pull the store away from under handshakes that are going on
-                raise PinverifyError(
-                    "the trust anchors of a context cannot be changed once it has made a connection"
-                )
-            self._anchors.copy_to(self)
-            self._owns_anchors = True
-            self.set_session_id(secrets.token_bytes(32))
+        if self._owns_anchors:
+            return
+        if self._used:  # the store would be pulled away from under the handshakes that are going on
+            raise PinverifyError(
+                "the trust anchors of a context cannot be changed once it has made a connection"
+            )
+        self._anchors = self._anchors.copy()
+        self._anchors.share_with(self)
+        self._owns_anchors = True
+        self.set_session_id(b"")
 
 
 def _version(minimum: str | None, dtls: bool) -> int:

@@ -88,7 +88,6 @@ class Policy:
         No network and no OpenSSL: neither signatures nor names are checked. `now` is aware; the default
         is the clock's. Raises InvalidHost, and InvalidPolicy for a naive `now`.
         """
-        # The seam to the engine, here and in `compiled`: the lead's to finish.
         from pinverify.verdict import Verdict
 
         name, ders = canonical_host(host), tuple(chain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,6 @@ TrustSource: TypeAlias = "str | os.PathLike[str] | Certificate | Iterable[Certif
 
 _get_store = openssl.borrow("SSL_CTX_get_cert_store", "X509_STORE *(*)(SSL_CTX *)")
 _set_store = openssl.borrow("SSL_CTX_set_cert_store", "void(*)(SSL_CTX *, X509_STORE *)")
-_new_store = openssl.borrow("X509_STORE_new", "X509_STORE *(*)()")
 _up_ref = openssl.borrow("X509_STORE_up_ref", "int(*)(X509_STORE *)")
 _get_objects = openssl.borrow(
     "X509_STORE_get0_objects", "Cryptography_STACK_OF_X509_OBJECT *(*)(X509_STORE *)"
@@ -56,13 +56,9 @@ class Anchors:
             raise MemoryError("X509_STORE_up_ref")
         _set_store(context._context, store)
 
-    def copy_to(self, context: SSL.Context) -> None:
-        """Gives `context` a store of its own with the same anchors, to be changed at will."""
-        store = _new_store()
-        if store == openssl.ffi.NULL:
-            raise MemoryError("X509_STORE_new")
-        _set_store(context._context, store)
-        self._fill(context)
+    def copy(self) -> Anchors:
+        """The same anchors in a store that is not shared yet, and may become other ones: nobody's equal."""
+        return Anchors(self._fill, secrets.token_bytes(32))
 
 
 def load_anchors(trust: TrustSource) -> Anchors:
