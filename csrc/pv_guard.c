@@ -104,7 +104,7 @@ static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held) {
     current.refusal = PV_INTERNAL;
 }
 
-// -- Resumed sessions, for which OpenSSL calls no verify callback --
+// -- The end of the handshake --
 
 // shut ends a connection from where no error can be returned. What is shut down both ways sends and takes no
 // application data, whatever its program does.
@@ -131,11 +131,31 @@ static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *
       .reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
 }
 
-// check_resumed runs when the peer's Finished has come in, before the handshake is complete. The error on
-// OpenSSL's queue is the one that a refused certificate leaves.
-static void check_resumed(struct pv_guard *guard, SSL *ssl, int held) {
+static PV_MUST_USE int has_certificate(SSL *ssl) {
+  X509 *cert = pv_openssl.SSL_get_peer_certificate(ssl);
+  int has = cert != NULL;
+  pv_openssl.X509_free(cert);
+  return has;
+}
+
+// check_finished runs when the peer's Finished has come in, before the handshake is complete. OpenSSL calls
+// no verify callback for a resumed session; and none for a peer that it did not ask for a certificate, or one
+// without effect, if a program meddled with the verification just then. The error on OpenSSL's queue is the
+// one that a refused certificate leaves.
+static void check_finished(struct pv_guard *guard, SSL *ssl, int held) {
   struct pv_report report = {.host = guard->host.text, .x509_depth = -1, .ssl = ssl};
-  report.verdict = held ? judge_resumed(guard, ssl) : refusal(PV_INTERNAL);
+  report.x509_error = (int)pv_openssl.SSL_get_verify_result(ssl);
+  if (!held) {
+    report.verdict = refusal(PV_INTERNAL);
+  } else if (!has_certificate(ssl)) {
+    report.verdict = refusal(PV_CHAIN_LENGTH);
+  } else if (report.x509_error != X509_OK) {
+    report.verdict = refusal(PV_OPENSSL);
+  } else if (pv_openssl.SSL_session_reused(ssl)) {
+    report.verdict = judge_resumed(guard, ssl);
+  } else {
+    return;  // the verify callback has judged it
+  }
   if (conclude(guard, &report)) return;
   shut(ssl);
   pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
@@ -296,7 +316,7 @@ static void on_message(int is_write, int version, int content_type, void *messag
       expect_certificates(guard, ssl, held);
       break;
     case MESSAGE_FINISHED:
-      if (pv_openssl.SSL_session_reused(ssl)) check_resumed(guard, ssl, held);
+      check_finished(guard, ssl, held);
       break;
     default:
       break;

@@ -33,6 +33,8 @@ typedef struct stack_st_X509 Cryptography_STACK_OF_X509;
   F(SSL_CTX *, SSL_set_SSL_CTX, (SSL *, SSL_CTX *))                                                      \
   F(char *, SSL_get_servername, (SSL *, int))                                                            \
   F(int, SSL_session_reused, (SSL *))                                                                    \
+  F(X509 *, SSL_get_peer_certificate, (SSL *))                                                           \
+  F(long, SSL_get_verify_result, (SSL *))                                                                \
   F(int, SSL_get_shutdown, (SSL *))                                                                      \
   F(void, SSL_set_shutdown, (SSL *, int))                                                                \
   F(int, SSL_get_ex_data_X509_STORE_CTX_idx, (void))                                                     \

@@ -23,6 +23,7 @@ __all__ = [
     "error_text",
     "ffi",
     "handshake_succeeded",
+    "has_certificate",
     "is_verification_failure",
     "leaf_of",
     "sent_chain",
@@ -105,6 +106,7 @@ _get_chain = borrow("X509_STORE_CTX_get1_chain", "Cryptography_STACK_OF_X509 *(*
 _get_sent_chain = borrow("SSL_get_peer_cert_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verified_chain = borrow("SSL_get0_verified_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verify_result = borrow("SSL_get_verify_result", "long(*)(SSL *)")
+_get_peer_certificate = borrow("SSL_get_peer_certificate", "X509 *(*)(SSL *)")
 _get_leaf = borrow("X509_STORE_CTX_get0_cert", "X509 *(*)(X509_STORE_CTX *)")
 _stack_len = borrow("sk_X509_num", "int(*)(Cryptography_STACK_OF_X509 *)")
 _stack_get = borrow("sk_X509_value", "X509 *(*)(Cryptography_STACK_OF_X509 *, int)")
@@ -161,6 +163,13 @@ def chain_of(store_ctx: Any) -> tuple[bytes, ...]:
 def sent_chain(ssl: Any) -> tuple[bytes, ...]:
     """The certificates as the peer sent them, as DER. Good for an explanation, and for nothing else."""
     return _ders(_get_sent_chain(ssl))
+
+
+def has_certificate(ssl: Any) -> bool:
+    """Whether the peer has shown a certificate, in this handshake or in the one that made the session."""
+    certificate = _get_peer_certificate(ssl)
+    _x509_free(certificate)
+    return bool(certificate != ffi.NULL)
 
 
 def verified_chain(ssl: Any) -> tuple[bytes, ...]:

@@ -30,7 +30,7 @@ _CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
 _HANDSHAKE = 22
 _CLIENT_HELLO, _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 1, 11, 20, 25
 _SENT_SHUTDOWN, _SHUTDOWN_BOTH_WAYS = 1, 3
-_APPLICATION_VERIFICATION = 50
+_X509_OK, _APPLICATION_VERIFICATION = 0, 50
 _WAIVABLE = frozenset({2, 9, 10, 18, 19, 20, 21, 27, 62, 64, 79})  # see is_waivable there
 
 _ffi = openssl.ffi
@@ -45,6 +45,7 @@ _set_verify = openssl.borrow("SSL_set_verify", "void(*)(SSL *, int, int(*)(int, 
 _set_context = openssl.borrow("SSL_set_SSL_CTX", "SSL_CTX *(*)(SSL *, SSL_CTX *)")
 _get_server_name = openssl.borrow("SSL_get_servername", "char *(*)(SSL *, int)")
 _session_reused = openssl.borrow("SSL_session_reused", "int(*)(SSL *)")
+_get_verify_result = openssl.borrow("SSL_get_verify_result", "long(*)(SSL *)")
 _get_shutdown = openssl.borrow("SSL_get_shutdown", "int(*)(SSL *)")
 _set_shutdown = openssl.borrow("SSL_set_shutdown", "void(*)(SSL *, int)")
 _put_error = openssl.borrow("ERR_put_error", "void(*)(int, int, int, char *, int)")
@@ -63,7 +64,7 @@ class _Current(threading.local):
     """
 
     ssl: Any = None  # whose certificates came in last
-    guard: PythonGuard | None = None
+    guard: weakref.ref[PythonGuard] | None = None  # weak: a thread goes on when its connection is gone
     reference: str = ""
     refusal: Reason | None = None  # why there is no reference
 
@@ -84,9 +85,8 @@ class PythonGuard(Guard):
         self._lock = threading.Lock()
         self._mode = _VERIFY_PEER | (_VERIFY_FAIL_IF_NO_PEER_CERT if self.is_server else 0)
         self._address = int(_ffi.cast("uintptr_t", context._context))
-        self._handle = _ffi.new_handle(
-            weakref.ref(self)
-        )  # weak: a guard that held itself would wait for the collector
+        self._weak = weakref.ref(self)  # weak: a guard that held itself would wait for the collector
+        self._handle = _ffi.new_handle(self._weak)
         _ctx_set_verify(context._context, self._mode, _on_verify)
         _ctx_set_message_callback(context._context, _on_message)
         _ctx_set_message_arg(context._context, self._handle)
@@ -111,10 +111,8 @@ class PythonGuard(Guard):
                 self._note_client_hello(ssl)
         elif kind in (_CERTIFICATE, _COMPRESSED_CERTIFICATE):
             self._expect_certificates(ssl, held)
-        elif kind == _FINISHED and _session_reused(ssl):
-            decision = self._judge_resumed(ssl) if held else INTERNAL
-            if not self._conclude(decision, self._host or "", ssl, None, 0, -1):
-                _shut(ssl)
+        elif kind == _FINISHED:
+            self._check_finished(ssl, held)
 
     def _note_client_hello(self, ssl: Any) -> None:
         """Marks a connection that asks another host than the one of its context.
@@ -141,7 +139,7 @@ class PythonGuard(Guard):
         host, reason = self._find_reference(ssl)
         if reason is None and not (held and self._bind_name(ssl, host)):
             reason = Reason.INTERNAL
-        _current.guard, _current.reference, _current.refusal = self, host, reason
+        _current.guard, _current.reference, _current.refusal = self._weak, host, reason
         _current.ssl = ssl  # last: until here a failure refuses
 
     def verify(self, ok: int, store_ctx: Any, ssl: Any) -> bool:
@@ -152,7 +150,7 @@ class PythonGuard(Guard):
         elif ok != 1:
             decision = self._judge_failure(store_ctx, error)
             if decision.accepted:  # the same leaf comes by once more, when OpenSSL is done with the chain
-                _set_error(store_ctx, 0)
+                _set_error(store_ctx, _X509_OK)
                 return True
         elif depth > 0:
             return (
@@ -164,6 +162,26 @@ class PythonGuard(Guard):
         if not accepted and decision.reason is not Reason.OPENSSL:
             _set_error(store_ctx, _APPLICATION_VERIFICATION)
         return accepted
+
+    def _check_finished(self, ssl: Any, held: bool) -> None:
+        """Looks once more before the handshake is complete.
+
+        OpenSSL calls no verify callback for a resumed session; and none for a peer that it did not ask for a
+        certificate, or one without effect, if a program meddled with the verification just then.
+        """
+        x509_error = _get_verify_result(ssl)
+        if not held:
+            decision = INTERNAL
+        elif not openssl.has_certificate(ssl):
+            decision = refusal(Reason.CHAIN_LENGTH)
+        elif x509_error != _X509_OK:
+            decision = refusal(Reason.OPENSSL)
+        elif _session_reused(ssl):
+            decision = self._judge_resumed(ssl)
+        else:
+            return  # the verify callback has judged it
+        if not self._conclude(decision, self._host or "", ssl, None, x509_error, -1):
+            _shut(ssl)
 
     def _conclude(
         self, decision: Decision, host: str, ssl: Any, store_ctx: Any, x509_error: int, x509_depth: int
@@ -225,7 +243,7 @@ def _address(pointer: Any) -> int:
 @_ffi.callback("int(int, X509_STORE_CTX *)", error=0)  # type: ignore[untyped-decorator]
 def _on_verify(ok: int, store_ctx: Any) -> int:
     ssl = openssl.connection_of(store_ctx)
-    guard = _current.guard
+    guard = _current.guard() if _current.guard is not None else None
     if guard is None or ssl == _ffi.NULL or ssl != _current.ssl:
         _set_error(store_ctx, _APPLICATION_VERIFICATION)
         return 0

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How pinning failed elsewhere: where the check was lost, or what it stands on (P06, P12, P16, P17)."""
+
+from __future__ import annotations
+
+import gc
+import pkgutil
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from OpenSSL import SSL
+from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal
+from support import accepting, client_ssl, exchange, intermediate, leaf, root, server_ssl, shake
+
+import pinverify
+from pinverify import (
+    PinnedContext,
+    PinRefused,
+    PinSet,
+    PinverifyError,
+    Reason,
+    Verdict,
+    client_context,
+    server_context,
+)
+
+# -- P06: what fails inside the handshake --
+
+
+class Boom(BaseException):
+    """Not an Exception: what only `except BaseException` catches."""
+
+
+@pytest.mark.parametrize("mode", ["enforce", "report"])
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), Boom()], ids=repr)
+def test_p06_a_hook_that_raises_refuses(error: BaseException, mode: Any) -> None:
+    """What `on_violation` raises is not lost: the peer is refused, and the exception is the cause."""
+
+    def fail(verdict: object) -> None:
+        raise error
+
+    pins = PinSet([ABSENT], mode=mode)
+    context = client_context({HOST: pins}, trust=root().certificate, on_violation=fail)
+    refused = refusal(raw(context), accepting(server_ssl(leaf(HOST))))
+    assert refused.__cause__ is error
+    assert refused.verdict.reason is Reason.INTERNAL
+    assert type(error).__name__ in str(refused)
+    assert (context.stats().accepted, context.stats().refused) == (0, 1)
+
+
+def test_p06_a_story_that_cannot_be_told_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the Verdict of a violation cannot be made, nobody is let in to be reported."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError("no room for a verdict")
+
+    pins = PinSet([ABSENT], mode="report")
+    context = client_context({HOST: pins}, trust=root().certificate, on_violation=lambda verdict: None)
+    monkeypatch.setattr(Verdict, "of", fail)
+    refused = refusal(raw(context), accepting(server_ssl(leaf(HOST))))
+    assert isinstance(refused.__cause__, MemoryError)
+    assert refused.verdict.reason is Reason.INTERNAL
+
+
+# The steps of the engine in Python, each of which may fail. What can fail in C is tried in C.
+STEPS = (
+    "pinverify.engine.python_guard.canonical_sni",
+    "pinverify.engine.python_guard.PythonGuard._hold",
+    "pinverify.engine.python_guard.PythonGuard._bind_name",
+    "pinverify.engine.python_guard.PythonGuard._judge_chain",
+    "pinverify.engine.python_guard.PythonGuard._conclude",
+    "pinverify.engine.python.Compiled.decide",
+    "pinverify.engine.openssl.chain_of",
+    "pinverify.engine.openssl.connection_of",
+)
+
+
+def _place(step: str) -> tuple[Any, str]:
+    """The module or class that a name is in, and the name there; a context keeps what it has got of it."""
+    place, _, name = step.rpartition(".")
+    return pkgutil.resolve_name(place), name
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@both_versions
+@pytest.mark.parametrize("step", STEPS)
+def test_p06_a_step_that_fails_refuses(
+    step: str, version: int, engine: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails in the engine in Python, the handshake fails with it and no data goes through."""
+    if engine.NAME != "python":
+        return
+    context, server = pinned(), accepting(server_ssl(leaf(HOST), version=version))
+    client, calls = raw(context), list[int]()
+
+    def fail(*arguments: object) -> None:
+        calls.append(1)
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(*_place(step), fail)
+    error, _ = shake(client, server)
+    monkeypatch.undo()
+    assert calls
+    assert isinstance(error, SSL.Error)
+    with pytest.raises(SSL.Error):
+        client.send(b"secret")
+    assert context.stats().accepted == 0
+
+
+# -- P12: what a program or a framework changes on a connection --
+
+
+Change = Callable[[SSL.Connection], None]
+
+
+def no_verification(client: SSL.Connection) -> None:
+    client.set_verify(SSL.VERIFY_NONE)
+
+
+def another_callback(client: SSL.Connection) -> None:
+    client.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+
+
+def no_verification_and_a_callback(client: SSL.Connection) -> None:
+    client.set_verify(SSL.VERIFY_NONE, lambda *_: True)
+
+
+def another_context(client: SSL.Connection) -> None:
+    client.set_context(client_ssl())
+
+
+def all_of_it(client: SSL.Connection) -> None:
+    another_context(client)
+    no_verification_and_a_callback(client)
+
+
+CHANGES = (no_verification, another_callback, no_verification_and_a_callback, another_context, all_of_it)
+
+
+def ahead_of_the_handshake(context: PinnedContext, change: Change) -> SSL.Connection:
+    client = raw(context)
+    change(client)
+    return client
+
+
+def at_each_step(context: PinnedContext, change: Change) -> SSL.Connection:
+    context.set_info_callback(lambda connection, where, code: change(connection))
+    return raw(context)
+
+
+def between_messages(context: PinnedContext, change: Change) -> SSL.Connection:
+    class Meddled(SSL.Connection):
+        def bio_write(self, buf: bytes) -> int:
+            change(self)
+            return super().bio_write(buf)
+
+    client = Meddled(context, None)
+    client.set_tlsext_host_name(HOST.encode())
+    client.set_connect_state()
+    return client
+
+
+def when_a_ticket_comes(context: PinnedContext, change: Change) -> SSL.Connection:
+    context.set_keylog_callback(lambda connection, line: change(connection))
+    return raw(context)
+
+
+MOMENTS = (ahead_of_the_handshake, at_each_step, between_messages, when_a_ticket_comes)
+
+
+@both_versions
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda value: value.__name__)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda value: value.__name__)
+def test_p12_a_client_keeps_its_pins(
+    change: Change, moment: Callable[..., SSL.Connection], version: int
+) -> None:
+    """Whatever is changed on a connection, and when: its peer is judged by the policy it was made with."""
+    for pin, is_accepted in ((None, True), (ABSENT, False)):
+        context = pinned(pin=pin)
+        client, server = moment(context, change), accepting(server_ssl(leaf(HOST), version=version))
+        error, _ = shake(client, server)
+        stats = context.stats()
+        if is_accepted:
+            assert error is None
+            assert stats.by_reason[Reason.PINNED] == 1
+            assert exchange(client, server) == b"ping"
+        else:
+            assert isinstance(error, SSL.Error)
+            assert (stats.accepted, stats.by_reason[Reason.NOT_PINNED]) == (0, 1)
+            with pytest.raises(SSL.Error):
+                client.send(b"secret")
+
+
+def ahead_of_it(context: PinnedContext, meddle: Callable[..., None]) -> SSL.Connection:
+    server = accepting(context)
+    meddle(server)
+    return server
+
+
+def for_a_name(context: PinnedContext, meddle: Callable[..., None]) -> SSL.Connection:
+    context.set_tlsext_servername_callback(meddle)
+    return accepting(context)
+
+
+def at_each_state(context: PinnedContext, meddle: Callable[..., None]) -> SSL.Connection:
+    context.set_info_callback(lambda connection, where, code: meddle(connection))
+    return accepting(context)
+
+
+@both_versions
+@pytest.mark.parametrize("make", [ahead_of_it, for_a_name, at_each_state], ids=lambda value: value.__name__)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda value: value.__name__)
+def test_p12_a_server_keeps_its_pins(
+    change: Change, make: Callable[..., SSL.Connection], version: int
+) -> None:
+    """Whatever is changed on a server's connection, and when: nobody gets in who is not known by a key.
+
+    Where the change makes OpenSSL ask for no certificate, not even the right client does.
+    """
+    device, stranger = intermediate("clients").issue(), intermediate("clients").issue()
+    plain = server_ssl(leaf(HOST), version=version)
+
+    def meddle(connection: SSL.Connection) -> None:
+        if change in (another_context, all_of_it):
+            connection.set_context(plain)
+        if change is not another_context:
+            (no_verification if change is all_of_it else change)(connection)
+
+    for node in (device, stranger, None):
+        context = server_context(leaf(HOST).identity, clients=[device.pin])
+        server, caller = make(context, meddle), client_ssl(node)
+        caller.set_max_proto_version(version)
+        error, _ = shake(server, raw(caller))
+        accepted = context.stats().by_reason[Reason.PINNED]
+        assert error is not None or accepted == 1
+        assert context.stats().accepted == accepted
+        if node is not device:
+            assert accepted == 0
+        elif make is ahead_of_it or change in (another_context, another_callback):
+            assert accepted == 1
+
+
+@both_versions
+def test_p12_a_hook_cannot_turn_a_refusal_into_nothing(version: int) -> None:
+    """Who turns verification off while a refusal is told has turned nothing off."""
+    clients = list[SSL.Connection]()
+    context = pinned(pin=ABSENT, on_violation=lambda verdict: clients[0].set_verify(SSL.VERIFY_NONE))
+    clients.append(raw(context))
+    error, _ = shake(clients[0], accepting(server_ssl(leaf(HOST), version=version)))
+    assert isinstance(error, PinRefused)
+    with pytest.raises(SSL.Error):
+        clients[0].send(b"secret")
+    assert context.stats().accepted == 0
+
+
+def test_p12_set_verify_on_the_context_is_refused() -> None:
+    """The context itself cannot be told to verify otherwise, and the error says what to do."""
+    context = pinned(pin=ABSENT)
+    for arguments in ((SSL.VERIFY_NONE,), (SSL.VERIFY_PEER, lambda *_: True), (SSL.VERIFY_NONE, None)):
+        with pytest.raises(PinverifyError, match="trust= and a policy"):
+            context.set_verify(*arguments)
+    assert refusal(raw(context), accepting(server_ssl(leaf(HOST)))).verdict.reason is Reason.NOT_PINNED
+
+
+def test_p12_a_connection_that_moves_in_is_not_pinned_and_says_so() -> None:
+    """A plain connection that is moved into a pinned context was never guarded: it gets no verdict."""
+    client, server = raw(client_ssl()), accepting(server_ssl(leaf(HOST)))
+    client.set_context(pinned(pin=ABSENT))
+    shake(client, server)
+    with pytest.raises(PinverifyError, match="there is no verdict"):
+        pinverify.verdict(client)
+
+
+# -- P16: suites without certificates --
+
+
+WITHOUT_CERTIFICATES = ("ADH", "AECDH", "PSK", "SRP", "NULL")
+
+
+@pytest.mark.parametrize("asked", [None, b"ALL:COMPLEMENTOFALL:@SECLEVEL=0", b"aNULL:HIGH", b"PSK:HIGH"])
+def test_p16_no_suite_goes_without_certificates(asked: bytes | None) -> None:
+    """Neither by default nor when they are asked for are there anonymous, PSK, SRP or unencrypted suites."""
+    for context in (pinned(), server_context(leaf(HOST).identity, clients=[ABSENT])):
+        if asked is not None:
+            context.set_cipher_list(asked)
+        names = SSL.Connection(context, None).get_cipher_list()
+        assert names
+        assert not [name for name in names if any(part in name for part in WITHOUT_CERTIFICATES)]
+
+
+@pytest.mark.parametrize("asked", [b"aNULL", b"PSK", b"eNULL"])
+def test_p16_a_list_of_nothing_else_is_an_error(asked: bytes) -> None:
+    """A list of which nothing is left is refused where it is given."""
+    with pytest.raises(SSL.Error):
+        pinned().set_cipher_list(asked)
+
+
+def test_p16_an_anonymous_server_is_not_talked_to() -> None:
+    """With a server that offers nothing but anonymous suites there is no handshake."""
+    anonymous = SSL.Context(SSL.TLS_SERVER_METHOD)
+    anonymous.set_max_proto_version(SSL.TLS1_2_VERSION)
+    anonymous.set_cipher_list(b"aNULL@SECLEVEL=0")
+    error, _ = shake(raw(pinned()), accepting(anonymous))
+    assert isinstance(error, SSL.Error)
+    plain = client_ssl()
+    plain.set_cipher_list(b"aNULL@SECLEVEL=0")
+    assert shake(raw(plain), accepting(anonymous)) == (None, None)  # a plain client would have talked to it
+
+
+# -- P17: lifetimes --
+
+
+def leave(context: PinnedContext) -> SSL.Connection:
+    return raw(context)
+
+
+def replace_callback(context: PinnedContext) -> SSL.Connection:
+    client = raw(context)
+    client.set_verify(SSL.VERIFY_NONE, lambda *_: True)
+    return client
+
+
+def replace_context(context: PinnedContext) -> SSL.Connection:
+    client = raw(context)
+    client.set_context(client_ssl())
+    return client
+
+
+def replace_both(context: PinnedContext) -> SSL.Connection:
+    client = replace_callback(context)
+    client.set_context(client_ssl())
+    return client
+
+
+def with_cookies(context: PinnedContext) -> SSL.Connection:
+    context.set_cookie_generate_callback(lambda connection: b"cookie")
+    context.set_cookie_verify_callback(lambda connection, cookie: True)
+    return replace_both(context)
+
+
+MADE = (leave, replace_callback, replace_context, replace_both, with_cookies)
+
+
+@both_versions
+@pytest.mark.parametrize("steps", range(3), ids=["before it", "after the first flight", "in the middle"])
+@pytest.mark.parametrize("make", MADE, ids=lambda value: value.__name__)
+def test_p17_a_context_dropped_in_mid_handshake_still_guards(
+    make: Callable[[PinnedContext], SSL.Connection], steps: int, version: int
+) -> None:
+    """The connection holds all that its guard needs, to its end and no longer."""
+    for pin, is_accepted in ((None, True), (ABSENT, False)):
+        context = pinned(pin=pin)
+        guard, wholly = weakref.ref(context._guard), weakref.ref(context)
+        client, server = make(context), accepting(server_ssl(leaf(HOST), version=version))
+        if steps:
+            with pytest.raises(SSL.WantReadError):
+                client.do_handshake()
+        if steps == 2:
+            server.bio_write(client.bio_read(1 << 16))
+            with pytest.raises(SSL.WantReadError):
+                server.do_handshake()
+            client.bio_write(server.bio_read(600))
+        del context
+        gc.collect()
+        assert guard() is not None
+        outcome = [type(error) for error in shake(client, server)]
+        assert (outcome[0] is type(None)) == is_accepted
+        assert issubclass(outcome[0], (SSL.Error, type(None)))
+        del client
+        gc.collect()
+        assert guard() is None
+        assert wholly() is None
+
+
+def test_p17_many_contexts_come_and_go() -> None:
+    """Contexts dropped while their connections live leave neither wrong verdicts nor memory behind."""
+    connections = []
+    for number in range(50):
+        pin = None if number % 2 else ABSENT
+        connections.append((pin, raw(pinned(pin=pin))))
+    gc.collect()
+    server = server_ssl(leaf(HOST))
+    for pin, client in reversed(connections):
+        error, _ = shake(client, accepting(server))
+        assert isinstance(error, PinRefused) if pin else error is None
