@@ -18,7 +18,7 @@ from OpenSSL.crypto import X509Store
 from pinverify import engine as engines
 from pinverify.decision import Reason
 from pinverify.engine.guard import OnViolation
-from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinverifyError
+from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinverifyError, shown
 from pinverify.hostnames import canonical_host, host_ip
 from pinverify.identity import Identity, IdentitySource
 from pinverify.pins import Pin, PinSet
@@ -275,6 +275,10 @@ def _context(
     dtls: bool,
     is_server: bool,
 ) -> PinnedContext:
+    if on_violation is not None and not callable(on_violation):
+        raise InvalidPolicy(
+            f"on_violation={shown(on_violation)} cannot be called; a function of a Verdict is wanted"
+        )
     _warn_of_expiry(policy)
     return PinnedContext(
         policy,
@@ -301,9 +305,18 @@ def _warn_of_expiry(policy: Policy) -> None:
 
 
 def _protocols(alpn: Iterable[str | bytes]) -> list[bytes]:
-    if isinstance(alpn, (str, bytes)):
-        raise InvalidPolicy(f"alpn={alpn!r}; a list of protocols is wanted: alpn=[{alpn!r}]")
-    return [name.encode("ascii") if isinstance(name, str) else name for name in alpn]
+    if isinstance(alpn, (str, bytes)) or not isinstance(alpn, Iterable):
+        raise InvalidPolicy(f"alpn={shown(alpn)}; a list of protocols is wanted, such as alpn=['h2']")
+    return [_protocol(name) for name in alpn]
+
+
+def _protocol(name: object) -> bytes:
+    protocol = name.encode("utf-8") if isinstance(name, str) else name
+    if not isinstance(protocol, bytes) or not 1 <= len(protocol) <= 255:
+        raise InvalidPolicy(
+            f"alpn has {shown(name)}; a protocol is a str or bytes of 1 to 255 octets (RFC 7301 3.1)"
+        )
+    return protocol
 
 
 def _select(ours: list[bytes], offered: list[bytes]) -> Any:

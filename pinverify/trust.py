@@ -75,8 +75,10 @@ def load_anchors(trust: TrustSource) -> Anchors:
         environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         return _system(environment) if trust == "system" else _none()
     if isinstance(trust, (str, os.PathLike)):
-        return _from_path(Path(trust))
-    certificates = [trust] if isinstance(trust, (bytes, x509.Certificate, X509)) else list(trust)
+        return _from_path(os.fspath(trust))
+    if not isinstance(trust, Iterable) and not isinstance(trust, (x509.Certificate, X509)):
+        raise InvalidTrust(f"trust is {shown(trust)}; {_WANTED}")
+    certificates = list(trust) if not isinstance(trust, (bytes, x509.Certificate, X509)) else [trust]
     return _from_certificates(tuple(der for certificate in certificates for der in _ders(certificate)))
 
 
@@ -108,15 +110,19 @@ def _system_directories() -> list[str]:
     return [path for path in (default, "/etc/ssl/certs") if os.path.isdir(path) and os.listdir(path)]
 
 
-def _from_path(path: Path) -> Anchors:
+_WANTED = '"system", "pins", the path of a PEM file or directory, or certificates are wanted'
+
+
+def _from_path(name: str) -> Anchors:
+    if not name or "\0" in name or "-----BEGIN" in name:
+        raise InvalidTrust(f"trust={shown(name)} is no path; {_WANTED} (PEM as bytes)")
+    path = Path(name)
     try:
         files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
         stamps = tuple(_stamp(file) for file in files)
     except OSError as error:
-        raise InvalidTrust(
-            f"trust={shown(str(path))}: {error.strerror}; a PEM file or a directory is wanted"
-        ) from error
-    return _from_files(str(path), stamps, path.is_dir())
+        raise InvalidTrust(f"trust={shown(name)}: {error.strerror}; {_WANTED}") from error
+    return _from_files(name, stamps, path.is_dir())
 
 
 def _stamp(file: Path) -> tuple[str, int, int, int]:

@@ -106,9 +106,10 @@ def make_node(
     key: Any = None,
     kind: str = "P-256",
     days: tuple[int, int] = (-1, 30),
+    padding: int = 0,
 ) -> Node:
     """A certificate for `hosts` (names and addresses), self-signed without an `issuer`, valid for `days`
-    around today.
+    around today, with `padding` octets that mean nothing.
     """
     key = key or new_key(kind)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -130,6 +131,9 @@ def make_node(
     if not is_ca:
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
+    if padding:
+        filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(padding))
+        builder = builder.add_extension(filler, False)
     signer = issuer.key if issuer else key
     algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return Node(builder.sign(signer, algorithm), key, issuer)
