@@ -195,10 +195,11 @@ class PinnedContext(SSL.Context):
         """Ends the sharing of trust anchors, and of sessions with contexts that trust the same ones."""
         if self._owns_anchors:
             return
-        if self._used:  # the store would be pulled away from under the handshakes that are going on
+        if getattr(self, "_used", False):  # older pyOpenSSL does not know
             raise PinverifyError(
                 "the trust anchors of a context cannot be changed once it has made a connection"
             )
+        self._shared_anchors = self._anchors  # kept: a handshake may be going on with them
         self._anchors = self._anchors.copy()
         self._anchors.share_with(self)
         self._owns_anchors = True
