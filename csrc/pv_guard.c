@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "pv_chain.h"
+
 #ifdef _MSC_VER
 #define PV_THREAD_LOCAL __declspec(thread)
 #else
@@ -173,40 +175,6 @@ static void note_client_hello(struct pv_guard *guard, SSL *ssl) {
 
 // -- The decision --
 
-// feed exports |cert| to |bio|, behind the |*used| bytes that it holds already, and hands it to the decision.
-// It returns 1 if that could be done, and whether the decision wants more in |*out_more|.
-static PV_MUST_USE int feed(struct pv_decision *decision, BIO *bio, X509 *cert, size_t *used, int *out_more) {
-  char *data = NULL;
-  pv_slice before, rest;
-  if (cert == NULL || pv_openssl.i2d_X509_bio(bio, cert) != 1) return 0;
-  long end = pv_openssl.BIO_get_mem_data(bio, &data);
-  if (end < 0 || data == NULL) return 0;
-  rest = pv_slice_of(data, (size_t)end);
-  if (!pv_slice_take(&rest, *used, &before)) return 0;
-  *used = (size_t)end;
-  *out_more = pv_decision_add(decision, rest);
-  return 1;
-}
-
-static PV_MUST_USE int feed_chain(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx) {
-  Cryptography_STACK_OF_X509 *chain = pv_openssl.X509_STORE_CTX_get1_chain(store_ctx);
-  if (chain == NULL) return 0;
-  int count = pv_openssl.sk_X509_num(chain), more = 1, fed = 1;
-  size_t used = 0;
-  for (int i = 0; fed && more && i < count; i++) {
-    fed = feed(decision, bio, pv_openssl.sk_X509_value(chain, i), &used, &more);
-  }
-  for (int i = 0; i < count; i++) pv_openssl.X509_free(pv_openssl.sk_X509_value(chain, i));
-  pv_openssl.sk_X509_free(chain);
-  return fed;
-}
-
-static PV_MUST_USE int feed_leaf(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx) {
-  size_t used = 0;
-  int more;
-  return feed(decision, bio, pv_openssl.X509_STORE_CTX_get0_cert(store_ctx), &used, &more);
-}
-
 // decide judges the verified chain, or in pins-only mode the leaf.
 static PV_MUST_USE struct pv_verdict decide(const struct pv_guard *guard, X509_STORE_CTX *store_ctx,
                                             const struct pv_host *host) {
@@ -214,11 +182,8 @@ static PV_MUST_USE struct pv_verdict decide(const struct pv_guard *guard, X509_S
   if (!pv_decision_open(&decision, guard->policy, host_slice(host), now())) {
     return pv_decision_close(&decision);
   }
-  BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
-  if (bio == NULL) return refusal(PV_INTERNAL);
-  int fed = guard->pins_only ? feed_leaf(&decision, bio, store_ctx) : feed_chain(&decision, bio, store_ctx);
-  (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
-  return fed ? pv_decision_close(&decision) : refusal(PV_INTERNAL);
+  if (!pv_chain_feed(store_ctx, guard->pins_only, &decision)) return refusal(PV_INTERNAL);
+  return pv_decision_close(&decision);
 }
 
 // is_waivable lists the errors that a pinned leaf makes good in pins-only mode, where no anchor, name or date

@@ -4,9 +4,9 @@
 // which run in the thread of the handshake, without the GIL.
 //
 // The message callback, called for each handshake message: it puts the verify callback, and on a client the
-// SSL_CTX, back on the connection, so that nobody can displace them; and when the peer's certificates have
-// come in, it reads and binds the reference name. The verify callback follows in the same thread, and
-// decides.
+// SSL_CTX, back on the connection, so that nobody can displace them; when the peer's certificates have come
+// in, it reads and binds the reference name; and when its Finished has come in, it looks whether all that
+// took effect. The verify callback follows the certificates in the same thread, and decides.
 //
 // Neither can be talked into accepting by a failure: whatever is missing, the connection is refused.
 
@@ -29,7 +29,7 @@ struct pv_report {
   int x509_error;    // OpenSSL's, if the reason is PV_OPENSSL
   int x509_depth;
   void *ssl;
-  void *store_ctx;  // NULL when a resumed session was refused: no verification is going on then
+  void *store_ctx;  // NULL when it was refused at Finished: no verification is going on then
 };
 
 // pv_guard is immutable once installed, but for the counters and the references. Everything that it points to

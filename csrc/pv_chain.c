@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "pv_chain.h"
+
+// feed exports |cert| to |bio|, behind the |*used| bytes that it holds already, and hands it to the decision.
+// It returns 1 if that could be done, and whether the decision wants more in |*out_more|.
+static PV_MUST_USE int feed(struct pv_decision *decision, BIO *bio, X509 *cert, size_t *used, int *out_more) {
+  char *data = NULL;
+  pv_slice before, rest;
+  if (cert == NULL || pv_openssl.i2d_X509_bio(bio, cert) != 1) return 0;
+  long end = pv_openssl.BIO_get_mem_data(bio, &data);
+  if (end < 0 || data == NULL) return 0;
+  rest = pv_slice_of(data, (size_t)end);
+  if (!pv_slice_take(&rest, *used, &before)) return 0;
+  *used = (size_t)end;
+  *out_more = pv_decision_add(decision, rest);
+  return 1;
+}
+
+static PV_MUST_USE int feed_chain(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx) {
+  Cryptography_STACK_OF_X509 *chain = pv_openssl.X509_STORE_CTX_get1_chain(store_ctx);
+  if (chain == NULL) return 0;
+  int count = pv_openssl.sk_X509_num(chain), more = 1, fed = 1;
+  size_t used = 0;
+  for (int i = 0; fed && more && i < count; i++) {
+    fed = feed(decision, bio, pv_openssl.sk_X509_value(chain, i), &used, &more);
+  }
+  for (int i = 0; i < count; i++) pv_openssl.X509_free(pv_openssl.sk_X509_value(chain, i));
+  pv_openssl.sk_X509_free(chain);
+  return fed;
+}
+
+static PV_MUST_USE int feed_leaf(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx) {
+  size_t used = 0;
+  int more;
+  return feed(decision, bio, pv_openssl.X509_STORE_CTX_get0_cert(store_ctx), &used, &more);
+}
+
+int pv_chain_feed(X509_STORE_CTX *store_ctx, int leaf_only, struct pv_decision *decision) {
+  BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
+  if (bio == NULL) return 0;
+  int fed = leaf_only ? feed_leaf(decision, bio, store_ctx) : feed_chain(decision, bio, store_ctx);
+  (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
+  return fed;
+}
