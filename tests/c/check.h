@@ -16,14 +16,18 @@
 
 static unsigned long check_done, check_failed;
 
-// CHECK counts a condition and names it if it does not hold. The first few failures are enough to read.
-#define CHECK(condition)                                                      \
-  do {                                                                        \
-    check_done++;                                                             \
-    if (!(condition) && check_failed++ < 20) {                                \
-      fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
-    }                                                                         \
+// CHECK_NAMED counts a condition, and prints it with the name of the case if it does not hold. The first few
+// failures are enough to read.
+#define CHECK_NAMED(condition, name)                                                      \
+  do {                                                                                    \
+    check_done++;                                                                         \
+    if (!(condition) && check_failed++ < 20) {                                            \
+      fprintf(stderr, "%s:%d: failed: %s: %s\n", __FILE__, __LINE__, (name), #condition); \
+    }                                                                                     \
   } while (0)
+
+// CHECK is for lines that are run for one case.
+#define CHECK(condition) CHECK_NAMED(condition, "")
 
 // check_summary prints the outcome and returns the exit status of the program.
 static inline int check_summary(void) {

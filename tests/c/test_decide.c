@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The decision: every depth, every bit of a pin, every border of an entry.
+
+#include "check.h"
+
+#include "certificate.h"
+#include "pv_decide.h"
+#include "pv_sha256.h"
+
+#define HOST "a.test"
+#define MOST 200
+#define NOW 1000
+
+// Certificates that differ in their key, and the two digests of each.
+static struct {
+  uint8_t octets[128];
+  pv_slice der;
+  uint8_t digests[2][32];  // by enum pv_kind
+} certs[MOST];
+
+static pv_slice malformed = OCTETS("\x30\x00");
+
+static void make_certificates(void) {
+  for (uint8_t i = 0; i < MOST; i++) {
+    uint8_t key[] = {0x03, 0x02, 0x00, i};
+    pv_slice parts[PARTS], spki;
+    memcpy(parts, minimal, sizeof parts);
+    parts[SPKI_KEY] = pv_slice_of(key, sizeof key);
+    certs[i].der = pv_slice_of(certs[i].octets, assemble(parts, certs[i].octets, &spki));
+    pv_sha256(spki.data, spki.len, certs[i].digests[PV_KIND_SPKI]);
+    pv_sha256(certs[i].der.data, certs[i].der.len, certs[i].digests[PV_KIND_CERT]);
+  }
+}
+
+// policy_of makes a policy of one host, without pins.
+static struct pv_policy *policy_of(void) {
+  struct pv_policy *policy = pv_policy_new(1, 1, sizeof HOST, PV_UNLISTED_DENY);
+  CHECK(policy != NULL && pv_policy_add_pattern(policy, PV_MATCH_EXACT, HOST, strlen(HOST), 0));
+  return policy;
+}
+
+static void pin(struct pv_policy *policy, int role, int kind, const uint8_t digest[32]) {
+  CHECK(pv_policy_set_pins(policy, 0, role, kind, digest, 1, 42));
+}
+
+// decide asks about a chain of the certificates with these numbers; -1 is a malformed one.
+static struct pv_verdict decide(const struct pv_policy *policy, const int *numbers, size_t count) {
+  pv_slice chain[MOST];
+  for (size_t i = 0; i < count; i++) chain[i] = numbers[i] < 0 ? malformed : certs[numbers[i]].der;
+  return pv_decide(policy, pv_slice_of(HOST, strlen(HOST)), NOW, chain, count);
+}
+
+// is compares a verdict; it also checks that nothing is accepted but what may be.
+static int is(struct pv_verdict verdict, enum pv_reason reason, int accepted, int32_t depth) {
+  return verdict.reason == reason && verdict.accepted == accepted && verdict.depth == depth;
+}
+
+static const int in_order[] = {0, 1, 2, 3, 4};
+
+static void test_each_depth(void) {
+  for (int kind = 0; kind < 2; kind++) {
+    for (int depth = 0; depth < 5; depth++) {
+      struct pv_policy *policy = policy_of();
+      pin(policy, PV_ROLE_ALLOW, kind, certs[depth].digests[kind]);
+      CHECK(is(decide(policy, in_order, 5), PV_PINNED, 1, depth));
+      CHECK(is(decide(policy, in_order, (size_t)depth), depth ? PV_NOT_PINNED : PV_CHAIN_LENGTH, 0, -1));
+      pv_policy_free(policy);
+      policy = policy_of();  // the same digest as the other kind is another pin
+      pin(policy, PV_ROLE_ALLOW, 1 - kind, certs[depth].digests[kind]);
+      CHECK(is(decide(policy, in_order, 5), PV_NOT_PINNED, 0, -1));
+      pv_policy_free(policy);
+    }
+  }
+}
+
+static void test_each_bit(void) {
+  for (int bit = 0; bit < 256; bit++) {
+    uint8_t digest[32];
+    struct pv_policy *policy = policy_of();
+    memcpy(digest, certs[0].digests[PV_KIND_SPKI], 32);
+    digest[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, digest);
+    CHECK(is(decide(policy, in_order, 1), PV_NOT_PINNED, 0, -1));
+    pv_policy_free(policy);
+  }
+}
+
+// A denied key refuses wherever it is, and whatever else is allowed.
+static void test_denied(void) {
+  for (int kind = 0; kind < 2; kind++) {
+    for (int allowed = 0; allowed < 5; allowed++) {
+      for (int denied = 0; denied < 5; denied++) {
+        struct pv_policy *policy = policy_of();
+        pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[allowed].digests[PV_KIND_SPKI]);
+        pin(policy, PV_ROLE_DENY, kind, certs[denied].digests[kind]);
+        CHECK(is(decide(policy, in_order, 5), PV_DENIED, 0, denied));
+        pv_policy_free(policy);
+      }
+    }
+  }
+}
+
+// Without denied keys nothing is looked at behind the first pinned certificate; with them, all is.
+static void test_how_far_it_looks(void) {
+  static const int chain[] = {0, 1, -1};
+  struct pv_policy *policy = policy_of();
+  struct pv_decision decision;
+  pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[1].digests[PV_KIND_SPKI]);
+  CHECK(pv_decision_open(&decision, policy, pv_slice_of(HOST, strlen(HOST)), NOW));
+  CHECK(!pv_decision_close(&decision).accepted);
+  CHECK(pv_decision_add(&decision, certs[0].der));
+  CHECK(!pv_decision_close(&decision).accepted);
+  CHECK(!pv_decision_add(&decision, certs[1].der));
+  CHECK(is(pv_decision_close(&decision), PV_PINNED, 1, 1));
+  CHECK(is(decide(policy, chain, 3), PV_PINNED, 1, 1));
+  pin(policy, PV_ROLE_DENY, PV_KIND_SPKI, certs[9].digests[PV_KIND_SPKI]);
+  CHECK(is(decide(policy, chain, 3), PV_MALFORMED, 0, 2));
+  CHECK(decide(policy, chain, 3).status == PV_BAD_TBS);
+  CHECK(is(decide(policy, chain, 2), PV_PINNED, 1, 1));
+  pv_policy_free(policy);
+}
+
+static void test_malformed(void) {
+  struct pv_policy *policy = policy_of();
+  pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[4].digests[PV_KIND_SPKI]);
+  for (int depth = 0; depth < 4; depth++) {
+    int chain[5] = {0, 1, 2, 3, 4};
+    chain[depth] = -1;
+    CHECK(is(decide(policy, chain, 5), PV_MALFORMED, 0, depth));
+  }
+  pv_policy_free(policy);
+}
+
+static void test_chain_length(void) {
+  static const size_t counts[] = {0, PV_MAX_CHAIN, PV_MAX_CHAIN + 1, MOST};
+  int chain[MOST];
+  struct pv_policy *policy = policy_of();
+  pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[PV_MAX_CHAIN].digests[PV_KIND_SPKI]);
+  for (int i = 0; i < MOST; i++) chain[i] = i;
+  for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+    int fits = counts[i] == PV_MAX_CHAIN;
+    int32_t depth = counts[i] > PV_MAX_CHAIN ? PV_MAX_CHAIN : -1;
+    CHECK(is(decide(policy, chain, counts[i]), fits ? PV_NOT_PINNED : PV_CHAIN_LENGTH, 0, depth));
+  }
+  pv_policy_free(policy);
+}
+
+static void test_expiry(void) {
+  for (int pkix = 0; pkix < 2; pkix++) {
+    struct pv_policy *policy = policy_of();
+    pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[0].digests[PV_KIND_SPKI]);
+    CHECK(pv_policy_set_entry(policy, 0, NOW + 1, pkix, 0));
+    CHECK(is(decide(policy, in_order, 1), PV_PINNED, 1, 0));
+    CHECK(pv_policy_set_entry(policy, 0, NOW, pkix, 0));  // from that second on
+    CHECK(is(decide(policy, in_order, 1), pkix ? PV_EXPIRED_OK : PV_EXPIRED, pkix, -1));
+    CHECK(pv_policy_set_entry(policy, 0, INT64_MIN, pkix, 0));
+    CHECK(is(decide(policy, in_order, 0), pkix ? PV_EXPIRED_OK : PV_EXPIRED, pkix, -1));
+    pv_policy_free(policy);
+  }
+}
+
+static void test_unlisted(void) {
+  static const struct {
+    int32_t unlisted;
+    enum pv_reason reason;
+    int accepted;
+  } cases[] = {
+      {PV_UNLISTED_DENY, PV_UNLISTED, 0}, {PV_UNLISTED_PKIX, PV_UNLISTED_OK, 1}, {0, PV_NOT_PINNED, 0}};
+  for (size_t i = 0; i < 3; i++) {
+    struct pv_policy *policy = pv_policy_new(1, 0, 0, cases[i].unlisted);
+    CHECK(is(decide(policy, in_order, 5), cases[i].reason, cases[i].accepted, -1));
+    CHECK(decide(policy, in_order, 5).entry == cases[i].unlisted);
+    pv_policy_free(policy);
+  }
+}
+
+// Report mode accepts what violates the pins, with its reason; and nothing else.
+static void test_report_mode(void) {
+  static const int bad[] = {-1};
+  struct pv_policy *policy = policy_of();
+  pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[0].digests[PV_KIND_SPKI]);
+  pin(policy, PV_ROLE_DENY, PV_KIND_SPKI, certs[1].digests[PV_KIND_SPKI]);
+  CHECK(pv_policy_set_entry(policy, 0, PV_NEVER_EXPIRES, 0, 1));
+  CHECK(is(decide(policy, in_order, 1), PV_PINNED, 1, 0));
+  CHECK(is(decide(policy, in_order + 2, 3), PV_NOT_PINNED, 1, -1));
+  CHECK(is(decide(policy, in_order, 5), PV_DENIED, 1, 1));
+  CHECK(is(decide(policy, bad, 1), PV_MALFORMED, 0, 0));
+  CHECK(is(decide(policy, in_order, 0), PV_CHAIN_LENGTH, 0, -1));
+  CHECK(pv_policy_set_entry(policy, 0, NOW, 0, 1));
+  CHECK(is(decide(policy, in_order, 1), PV_EXPIRED, 1, -1));
+  pv_policy_free(policy);
+}
+
+static void test_nothing_accepts_nobody(void) {
+  struct pv_decision decision;
+  struct pv_policy *policy = policy_of();
+  memset(&decision, 0, sizeof decision);
+  CHECK(is(pv_decision_close(&decision), PV_INTERNAL, 0, 0));
+  CHECK(is(decide(policy, in_order, 5), PV_NOT_PINNED, 0, -1));  // an entry without pins
+  pv_policy_free(policy);
+}
+
+int main(void) {
+  make_certificates();
+  test_each_depth();
+  test_each_bit();
+  test_denied();
+  test_how_far_it_looks();
+  test_malformed();
+  test_chain_length();
+  test_expiry();
+  test_unlisted();
+  test_report_mode();
+  test_nothing_accepts_nobody();
+  return check_summary();
+}
