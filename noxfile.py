@@ -55,10 +55,12 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def c(session: nox.Session) -> None:
-    """The C tests with GCC and Clang: strict warnings, then AddressSanitizer and UBSan."""
+    """The C tests with GCC and Clang: strict warnings, AddressSanitizer and UBSan; then under Valgrind."""
     for compiler in _tools(session, "gcc", "clang"):
         _make(session, f"CC={compiler}")
         _make(session, f"CC={compiler}", "SAN=1")
+    for valgrind in _tools(session, "valgrind"):
+        _make(session, f"EXE={valgrind} --quiet --error-exitcode=1 --leak-check=full")
 
 
 @nox.session(venv_backend="none")

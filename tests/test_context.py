@@ -10,8 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
+from cryptography import x509
 from OpenSSL import SSL
+from OpenSSL._util import lib as openssl_lib
 from OpenSSL.crypto import X509
 from pinned import ABSENT, HOST, open_pair, pinned, raw, refusal
 from support import accepting, client_ssl, exchange, intermediate, leaf, root, server_ssl, shake
@@ -25,6 +28,7 @@ from pinverify import (
     Reason,
     client_context,
     server_context,
+    trust,
 )
 
 Setting = Callable[[SSL.Context], object]
@@ -171,19 +175,15 @@ def test_anchors_can_be_added(tmp_path: Path) -> None:
 
 def test_anchors_that_are_added_are_one_contexts_own() -> None:
     """Contexts share the anchors that they were made with; what one adds, no other one trusts."""
-    trust = root("a third root").certificate
-    before, changed = (client_context({HOST: [leaf(HOST).pin]}, trust=trust) for _ in range(2))
+    anchors = root("a third root").certificate
+    before, changed = (client_context({HOST: [leaf(HOST).pin]}, trust=anchors) for _ in range(2))
     store = changed.get_cert_store()
     assert store is not None
     store.add_cert(X509.from_cryptography(root().certificate))
-    after = client_context({HOST: [leaf(HOST).pin]}, trust=trust)
+    after = client_context({HOST: [leaf(HOST).pin]}, trust=anchors)
     assert shake(raw(changed), accepting(server_ssl(leaf(HOST)))) == (None, None)
     for context in (before, after):
         assert refusal(raw(context), accepting(server_ssl(leaf(HOST)))).verdict.reason is Reason.OPENSSL
-
-
-def trusts(path: Path) -> list[Any]:
-    return [path, str(path), path.read_bytes(), [path.read_bytes()]]
 
 
 def test_trust_comes_in_many_shapes(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_trust_comes_in_many_shapes(tmp_path: Path) -> None:
     file.write_bytes(root("another root").pem + root().pem)
     certificate = root().certificate
     shapes = [file, str(file), tmp_path, file.read_bytes(), root().der, certificate, [root().pem, root().der]]
-    for trust in [*shapes, X509.from_cryptography(certificate), iter([certificate]), (certificate,)]:
-        context = client_context({HOST: [leaf(HOST).pin]}, trust=trust)
+    for shape in [*shapes, X509.from_cryptography(certificate), iter([certificate]), (certificate,)]:
+        context = client_context({HOST: [leaf(HOST).pin]}, trust=shape)
         assert shake(raw(context), accepting(server_ssl(leaf(HOST)))) == (None, None)
 
 
@@ -218,6 +218,23 @@ def test_system_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     context = client_context({HOST: [leaf(HOST).pin]})
     assert shake(raw(context), accepting(server)) == (None, None)
+
+
+def test_where_the_system_has_no_anchors_certifi_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenSSL finds neither file nor directory, the list of certifi stands in, whole."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(SSL.Context, "set_default_verify_paths", lambda context: None)
+    monkeypatch.setattr(trust, "_system_directories", list)
+    trust._system.cache_clear()
+    try:
+        context = client_context({HOST: [leaf(HOST).pin]})
+    finally:
+        trust._system.cache_clear()
+    store = context.get_cert_store()
+    assert store is not None
+    listed = x509.load_pem_x509_certificates(Path(certifi.where()).read_bytes())
+    assert openssl_lib.sk_X509_OBJECT_num(openssl_lib.X509_STORE_get0_objects(store._store)) == len(listed)
 
 
 # -- Counters --
