@@ -107,6 +107,10 @@ def make_node(
     kind: str = "P-256",
     days: tuple[int, int] = (-1, 30),
     padding: int = 0,
+    usages: tuple[x509.ObjectIdentifier, ...] = (
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+    ),
 ) -> Node:
     """A certificate for `hosts` (names and addresses), self-signed without an `issuer`, valid for `days`
     around today, with `padding` octets that mean nothing.
@@ -129,7 +133,6 @@ def make_node(
             x509.SubjectAlternativeName([_general_name(host) for host in hosts]), False
         )
     if not is_ca:
-        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
     if padding:
         filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(padding))

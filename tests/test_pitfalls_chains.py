@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 from support import Node, accepting, client_ssl, leaf, make_node, root, server_ssl, shake
 
@@ -99,6 +100,16 @@ def test_p04_a_server_refuses_a_client_that_openssl_refuses() -> None:
     _, error = shake(connection, accepting(context))
     assert isinstance(error, PinRefused)
     assert error.verdict.reason is Reason.OPENSSL
+
+
+@pytest.mark.parametrize("trust", ["pins", "CA"])
+def test_p04_a_pinned_leaf_is_used_for_what_it_is_for(trust: str) -> None:
+    """A certificate that is for clients only is no server's, pinned or not; without a CA neither."""
+    node = root().issue(HOST, usages=(ExtendedKeyUsageOID.CLIENT_AUTH,))
+    anchors = {"pins": "pins", "CA": root().pem}[trust]
+    refused = refusal([node.pin], server_ssl(node), trust=anchors)
+    assert refused.verdict.reason is Reason.OPENSSL
+    assert "purpose" in str(refused)
 
 
 def lengthened(node: Node) -> bytes:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
-from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal
+from OpenSSL._util import ffi, lib
+from pinned import ABSENT, HOST, both_versions, open_pair, pinned, raw, refusal
 from support import accepting, client_ssl, exchange, intermediate, leaf, root, server_ssl, shake
 
 import pinverify
@@ -254,6 +255,20 @@ def test_p12_a_hook_cannot_turn_a_refusal_into_nothing(version: int) -> None:
     with pytest.raises(SSL.Error):
         clients[0].send(b"secret")
     assert context.stats().accepted == 0
+
+
+@both_versions
+def test_p12_a_guard_that_has_lost_a_callback_refuses(version: int) -> None:
+    """Where nothing calls the guard at the messages any more, it does not go by what it last heard."""
+    server = server_ssl(leaf(HOST), version=version)
+    context = pinned()
+    open_pair(pinned(), server)  # in this thread, of the same host
+    lib.SSL_CTX_set_msg_callback(context._context, ffi.NULL)
+    client = raw(context)
+    error, _ = shake(client, accepting(server))
+    assert isinstance(error, SSL.Error)
+    with pytest.raises(SSL.Error):
+        client.send(b"secret")
 
 
 def test_p12_set_verify_on_the_context_is_refused() -> None:
