@@ -50,7 +50,7 @@ POLICIES: dict[str, tuple[Any, type[Exception], list[str]]] = {
     "no host": ({}, InvalidPolicy, ["without hosts", "name at least one"]),
     "no pin": ({HOST: []}, InvalidPin, [f"entry '{HOST}'", "never means that all are", "at least one"]),
     "no list": ({HOST: TEXT}, InvalidPin, [f"entry '{HOST}'", "put pins in a list"]),
-    "short": ({HOST: [TEXT[:-5] + "="]}, InvalidPin, [f"entry '{HOST}'", "32"]),
+    "short": ({HOST: ["sha256/" + "A" * 39 + "="]}, InvalidPin, [f"entry '{HOST}'", "32"]),
     "long": ({HOST: ["sha256/" + "A" * 44]}, InvalidPin, [f"entry '{HOST}'", "32"]),
     "no padding": ({HOST: [TEXT[:-1]]}, InvalidPin, [f"entry '{HOST}'", "padding"]),
     "alphabet": ({HOST: ["sha256/" + "!" * 43 + "="]}, InvalidPin, [f"entry '{HOST}'", "base64"]),
