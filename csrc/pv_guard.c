@@ -39,8 +39,8 @@ enum {
 // thread. A verify callback has no user pointer, and SSL_get_SSL_CTX and the ex_data setters are not among
 // the functions that are bound.
 static PV_THREAD_LOCAL struct {
-  const SSL *ssl;  // whose certificates came in last; NULL at first
-  struct pv_guard *guard;
+  const SSL *ssl;          // whose certificates came in last; NULL at first
+  struct pv_guard *guard;  // its guard, which may be gone when |ssl| is
   struct pv_host reference;
   enum pv_reason refusal;  // why there is no reference; PV_PINNED if there is
 } current;

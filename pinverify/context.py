@@ -45,7 +45,7 @@ _EXPIRY_NOTICE = timedelta(days=30)
 
 
 class Stats(NamedTuple):
-    """How the handshakes of a context have ended so far."""
+    """What a context has decided so far. OpenSSL may still break a handshake off whose peer was accepted."""
 
     accepted: int
     refused: int
@@ -106,9 +106,7 @@ class PinnedContext(SSL.Context):
         return self._guard.policy
 
     def stats(self) -> Stats:
-        """The counters of this context. Handshakes that failed before a certificate was judged are not
-        counted.
-        """
+        """The counters of this context. A handshake that failed ahead of a decision is not counted."""
         counts = self._guard.counts()
         by_reason = {
             reason: counts.get((True, reason), 0) + counts.get((False, reason), 0) for reason in Reason

@@ -262,13 +262,14 @@ def test_p12_a_guard_that_has_lost_a_callback_refuses(version: int) -> None:
     """Where nothing calls the guard at the messages any more, it does not go by what it last heard."""
     server = server_ssl(leaf(HOST), version=version)
     context = pinned()
-    open_pair(pinned(), server)  # in this thread, of the same host
+    last_heard_of = open_pair(pinned(), server)  # in this thread, of the same host; and alive
     lib.SSL_CTX_set_msg_callback(context._context, ffi.NULL)
     client = raw(context)
     error, _ = shake(client, accepting(server))
     assert isinstance(error, SSL.Error)
     with pytest.raises(SSL.Error):
         client.send(b"secret")
+    assert exchange(*last_heard_of) == b"ping"
 
 
 def test_p12_set_verify_on_the_context_is_refused() -> None:

@@ -11,7 +11,8 @@
 enum { THREADS = 8, ROUNDS = 2000, LIVE = 16 };
 
 static struct pv_references *table;
-static char connections[THREADS][LIVE];  // their addresses are all that counts
+static char connections[THREADS][LIVE];  // their addresses are all that counts, and so near that they share a bucket
+static pthread_barrier_t start;
 
 static void name(struct pv_reference *reference, const void *connection, const char *text) {
   memset(reference, 0, sizeof *reference);
