@@ -35,6 +35,14 @@ def test_p02_another_customer_of_the_pinned_ca_is_refused() -> None:
     assert shake(raw(context, HOST.encode()), accepting(server_ssl(leaf(HOST)))) == (None, None)
 
 
+def test_p02_part_of_a_label_is_no_wildcard() -> None:
+    """A wildcard stands for a whole label (RFC 9525 6.3): "h*.test" is no certificate for host.test."""
+    for pattern, is_accepted in (("h*.api.test", False), ("*.api.test", True)):
+        server = server_ssl(intermediate().issue(pattern))
+        error, _ = shake(raw(pinned_ca("host.api.test"), b"host.api.test"), accepting(server))
+        assert (error is None) == is_accepted
+
+
 def test_p02_a_connection_without_a_reference_name_is_refused() -> None:
     """In a context for several hosts a connection has to say which one it wants; the message says how."""
     error, _ = shake(raw(pinned_ca(HOST, "other.test"), None), accepting(server_ssl(leaf(HOST))))

@@ -8,10 +8,12 @@
 
 #include "pv_references.h"
 
-enum { THREADS = 8, ROUNDS = 2000, LIVE = 16 };
+enum { THREADS = 8, ROUNDS = 20000, LIVE = 4 };
 
 static struct pv_references *table;
-static char connections[THREADS][LIVE];  // their addresses are all that counts, and so near that they share a bucket
+// Their addresses are all that counts. One of each thread lies beside the other, so that the threads meet in
+// the same buckets.
+static char connections[LIVE][THREADS];
 static pthread_barrier_t start;
 
 static void name(struct pv_reference *reference, const void *connection, const char *text) {
@@ -70,22 +72,31 @@ static void test_many(void) {
   CHECK(finds(&far[1], NULL));
 }
 
-// Each thread counts its own mistakes: CHECK does not count across threads.
+// is_of says whether |connection| has no host just now, or a whole one of |thread|.
+static int is_of(const void *connection, size_t thread) {
+  struct pv_host host;
+  if (!pv_references_find(table, connection, &host)) return 1;
+  return host.text[0] == (char)('0' + thread) && strlen(host.text) == host.len;
+}
+
+// Each thread counts its own mistakes: CHECK does not count across threads. The rounds do little but use the
+// table, or else the threads would seldom meet in it.
 static void *use(void *argument) {
-  size_t thread = (size_t)argument, mistakes = 0;
+  size_t thread = (size_t)argument, other = (thread + 1) % THREADS, mistakes = 0;
   struct pv_reference references[LIVE];
-  char text[32];
+  char texts[LIVE][8];
+  for (int i = 0; i < LIVE; i++) {
+    snprintf(texts[i], sizeof texts[i], "%zu-%d", thread, i);
+    name(&references[i], &connections[i][thread], texts[i]);
+  }
+  pthread_barrier_wait(&start);
   for (int round = 0; round < ROUNDS; round++) {
+    for (int i = 0; i < LIVE; i++) pv_references_add(table, &references[i]);
     for (int i = 0; i < LIVE; i++) {
-      snprintf(text, sizeof text, "%zu-%d-%d", thread, round, i);
-      name(&references[i], &connections[thread][i], text);
-      pv_references_add(table, &references[i]);
-    }
-    for (int i = 0; i < LIVE; i++) {
-      snprintf(text, sizeof text, "%zu-%d-%d", thread, round, i);
-      mistakes += !finds(&connections[thread][i], text);
+      mistakes += !finds(&connections[i][thread], texts[i]);
+      mistakes += !is_of(&connections[i][other], other);
       pv_references_remove(table, &references[i]);
-      mistakes += !finds(&connections[thread][i], NULL);
+      mistakes += !finds(&connections[i][thread], NULL);
     }
   }
   return (void *)mistakes;
@@ -93,11 +104,13 @@ static void *use(void *argument) {
 
 static void test_many_threads(void) {
   pthread_t threads[THREADS];
+  CHECK(pthread_barrier_init(&start, NULL, THREADS) == 0);
   for (size_t i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, use, (void *)i) == 0);
   for (size_t i = 0; i < THREADS; i++) {
     void *mistakes = NULL;
     CHECK(pthread_join(threads[i], &mistakes) == 0 && mistakes == NULL);
   }
+  pthread_barrier_destroy(&start);
 }
 
 int main(void) {
