@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The DER cursor of the Python engine, by itself: what it takes and what it refuses.
 
-tests/c/ has the same for the getters of the C core; test_agreement.py holds the two together.
+tests/c/ has the same for the getters of the C core; test_agreement_walk.py holds the two together.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python twin of csrc/pv_der.c and csrc/pv_cert.c: strict DER, and the walk to the SubjectPublicKeyInfo.
 
-Both accept the same certificates, and name the same field where one is broken; tests/test_agreement.py holds
-them together.
+Both accept the same certificates, and name the same field where one is broken;
+tests/test_agreement_walk.py holds them together.
 """
 
 from __future__ import annotations
