@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How pinning failed elsewhere: in what the check stands on: certificates, and memory that lives (P16, P17)."""
+"""How pinning failed elsewhere: in what the check stands on, certificates and memory (P16, P17)."""
 
 from __future__ import annotations
 
