@@ -8,7 +8,7 @@
 
 #include "pv_references.h"
 
-enum { THREADS = 8, ROUNDS = 20000, LIVE = 4 };
+enum { THREADS = 8, ROUNDS = 50000, LIVE = 4 };
 
 static struct pv_references *table;
 // Their addresses are all that counts. One of each thread lies beside the other, so that the threads meet in
