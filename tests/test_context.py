@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import certifi
@@ -101,7 +101,6 @@ def test_settings_end_with_the_first_connection() -> None:
         assert refusal(raw(context), accepting(server_ssl(leaf(HOST)))).verdict.reason is Reason.NOT_PINNED
 
 
-@pytest.mark.skipif(not hasattr(client_ssl(), "_used"), reason="pyOpenSSL does not know what is in use")
 def test_anchors_are_settled_with_the_first_connection() -> None:
     """The store of a context in use stays as it is, and the error says so."""
     context = pinned()
@@ -109,10 +108,12 @@ def test_anchors_are_settled_with_the_first_connection() -> None:
     changes = (
         context.get_cert_store,
         context.set_default_verify_paths,
-        lambda: context.load_verify_locations(__file__),
+        lambda: context.load_verify_locations(certifi.where()),
     )
     for change in changes:
-        with pytest.raises(PinverifyError, match="once it has made a connection"):
+        # An older pyOpenSSL does not know what is in use. There the context gets a store of its own.
+        knows = hasattr(context, "_used")
+        with pytest.raises(PinverifyError, match="once it has made a connection") if knows else nullcontext():
             change()
 
 

@@ -19,7 +19,7 @@ static struct {
   uint8_t digests[2][32];  // by enum pv_kind
 } certs[MOST];
 
-static pv_slice malformed = OCTETS("\x30\x00");
+static const pv_slice malformed = OCTETS("\x30\x00");
 
 static void make_certificates(void) {
   for (uint8_t i = 0; i < MOST; i++) {
@@ -44,14 +44,28 @@ static void pin(struct pv_policy *policy, int role, int kind, const uint8_t dige
   CHECK(pv_policy_set_pins(policy, 0, role, kind, digest, 1, 42));
 }
 
-// decide asks about a chain of the certificates with these numbers; -1 is a malformed one.
-static struct pv_verdict decide(const struct pv_policy *policy, const int *numbers, size_t count) {
-  pv_slice chain[MOST];
+// decide asks about a chain of the certificates with these numbers; -1 is a malformed one. It asks twice: the
+// second time each certificate ends at a page that is not mapped, and is gone when the next one comes.
+static struct pv_verdict decide_at(const struct pv_policy *policy, const int *numbers, size_t count,
+                                   int64_t now) {
+  pv_slice chain[MOST], host = pv_slice_of(HOST, strlen(HOST));
   for (size_t i = 0; i < count; i++) chain[i] = numbers[i] < 0 ? malformed : certs[numbers[i]].der;
-  return pv_decide(policy, pv_slice_of(HOST, strlen(HOST)), NOW, chain, count);
+  struct pv_verdict verdict = pv_decide(policy, host, now, chain, count);
+  struct pv_decision decision;
+  int more = pv_decision_open(&decision, policy, host, now);
+  for (size_t i = 0; more && i < count; i++) {
+    more = pv_decision_add(&decision, pv_slice_of(guarded(chain[i].data, chain[i].len), chain[i].len));
+  }
+  struct pv_verdict again = pv_decision_close(&decision);
+  CHECK(memcmp(&verdict, &again, sizeof verdict) == 0);
+  return verdict;
 }
 
-// is compares a verdict; it also checks that nothing is accepted but what may be.
+static struct pv_verdict decide(const struct pv_policy *policy, const int *numbers, size_t count) {
+  return decide_at(policy, numbers, count, NOW);
+}
+
+// is compares a verdict with what it should be.
 static int is(struct pv_verdict verdict, enum pv_reason reason, int accepted, int32_t depth) {
   return verdict.reason == reason && verdict.accepted == accepted && verdict.depth == depth;
 }
@@ -74,28 +88,61 @@ static void test_each_depth(void) {
   }
 }
 
+// A digest that differs in one bit is another pin, allowed or denied.
 static void test_each_bit(void) {
   for (int bit = 0; bit < 256; bit++) {
-    uint8_t digest[32];
-    struct pv_policy *policy = policy_of();
-    memcpy(digest, certs[0].digests[PV_KIND_SPKI], 32);
-    digest[bit / 8] ^= (uint8_t)(1 << bit % 8);
-    pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, digest);
-    CHECK(is(decide(policy, in_order, 1), PV_NOT_PINNED, 0, -1));
-    pv_policy_free(policy);
+    for (int kind = 0; kind < 2; kind++) {
+      uint8_t digest[32];
+      memcpy(digest, certs[0].digests[kind], 32);
+      digest[bit / 8] ^= (uint8_t)(1 << bit % 8);
+      struct pv_policy *policy = policy_of();
+      pin(policy, PV_ROLE_ALLOW, kind, digest);
+      CHECK(is(decide(policy, in_order, 1), PV_NOT_PINNED, 0, -1));
+      pin(policy, PV_ROLE_DENY, kind, digest);
+      pin(policy, PV_ROLE_ALLOW, 1 - kind, certs[0].digests[1 - kind]);
+      CHECK(is(decide(policy, in_order, 1), PV_PINNED, 1, 0));
+      pv_policy_free(policy);
+    }
   }
 }
 
-// A denied key refuses wherever it is, and whatever else is allowed.
-static void test_denied(void) {
-  for (int kind = 0; kind < 2; kind++) {
-    for (int allowed = 0; allowed < 5; allowed++) {
-      for (int denied = 0; denied < 5; denied++) {
-        struct pv_policy *policy = policy_of();
-        pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[allowed].digests[PV_KIND_SPKI]);
-        pin(policy, PV_ROLE_DENY, kind, certs[denied].digests[kind]);
-        CHECK(is(decide(policy, in_order, 5), PV_DENIED, 0, denied));
-        pv_policy_free(policy);
+enum { NONE = 5 };  // past the chain's five certificates
+
+// expected is the rule: a certificate is looked at unless one ahead of it settles the verdict, and a denied
+// or malformed one refuses wherever it is looked at.
+static struct pv_verdict expected(int allowed, int denied, int bad) {
+  struct pv_verdict verdict = {.reason = PV_NOT_PINNED, .depth = -1};
+  if (denied == NONE && allowed < bad) {
+    verdict.reason = PV_PINNED, verdict.depth = allowed;
+  } else if (bad < NONE && bad <= denied) {
+    verdict.reason = PV_MALFORMED, verdict.depth = bad;
+  } else if (denied < NONE) {
+    verdict.reason = PV_DENIED, verdict.depth = denied;
+  }
+  return verdict;
+}
+
+static void check_order(int allowed, int denied, int bad, int kinds) {
+  int chain[] = {0, 1, 2, 3, 4, -1}, allow_kind = kinds & 1, deny_kind = kinds >> 1;
+  struct pv_policy *policy = policy_of();
+  if (allowed != NONE) pin(policy, PV_ROLE_ALLOW, allow_kind, certs[allowed].digests[allow_kind]);
+  if (denied != NONE) pin(policy, PV_ROLE_DENY, deny_kind, certs[denied].digests[deny_kind]);
+  chain[bad] = -1;
+  struct pv_verdict want = expected(allowed, denied, bad);
+  enum pv_status status = want.reason == PV_MALFORMED ? PV_BAD_TBS : PV_OK;
+  CHECK(is(decide(policy, chain, 5), want.reason, want.reason == PV_PINNED, want.depth));
+  CHECK(decide(policy, chain, 5).status == status);
+  CHECK(pv_policy_set_entry(policy, 0, PV_NEVER_EXPIRES, 0, 1));  // report mode waives the pins alone
+  CHECK(is(decide(policy, chain, 5), want.reason, want.reason != PV_MALFORMED, want.depth));
+  pv_policy_free(policy);
+}
+
+// An allowed, a denied and a malformed certificate in every order, each of them there or not.
+static void test_each_order(void) {
+  for (int allowed = 0; allowed <= NONE; allowed++) {
+    for (int denied = 0; denied <= NONE; denied++) {
+      for (int bad = 0; bad <= NONE; bad++) {
+        for (int kinds = 0; kinds < 4; kinds++) check_order(allowed, denied, bad, kinds);
       }
     }
   }
@@ -121,29 +168,33 @@ static void test_how_far_it_looks(void) {
   pv_policy_free(policy);
 }
 
-static void test_malformed(void) {
-  struct pv_policy *policy = policy_of();
-  pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[4].digests[PV_KIND_SPKI]);
-  for (int depth = 0; depth < 4; depth++) {
-    int chain[5] = {0, 1, 2, 3, 4};
-    chain[depth] = -1;
-    CHECK(is(decide(policy, chain, 5), PV_MALFORMED, 0, depth));
-  }
-  pv_policy_free(policy);
-}
-
+// Certificate number PV_MAX_CHAIN is one too many, if it is asked for.
 static void test_chain_length(void) {
-  static const size_t counts[] = {0, PV_MAX_CHAIN, PV_MAX_CHAIN + 1, MOST};
+  static const size_t counts[] = {0, 1, PV_MAX_CHAIN, PV_MAX_CHAIN + 1, MOST};
   int chain[MOST];
-  struct pv_policy *policy = policy_of();
-  pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[PV_MAX_CHAIN].digests[PV_KIND_SPKI]);
   for (int i = 0; i < MOST; i++) chain[i] = i;
-  for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-    int fits = counts[i] == PV_MAX_CHAIN;
-    int32_t depth = counts[i] > PV_MAX_CHAIN ? PV_MAX_CHAIN : -1;
-    CHECK(is(decide(policy, chain, counts[i]), fits ? PV_NOT_PINNED : PV_CHAIN_LENGTH, 0, depth));
+  for (int pinned = PV_MAX_CHAIN - 1; pinned <= PV_MAX_CHAIN; pinned++) {
+    for (int denies = 0; denies < 2; denies++) {
+      struct pv_policy *policy = policy_of();
+      pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[pinned].digests[PV_KIND_SPKI]);
+      if (denies) pin(policy, PV_ROLE_DENY, PV_KIND_SPKI, certs[MOST - 1].digests[PV_KIND_SPKI]);
+      for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        size_t count = counts[i];
+        int found = pinned < PV_MAX_CHAIN && count >= PV_MAX_CHAIN;
+        struct pv_verdict verdict = decide(policy, chain, count);
+        if (count == 0) {
+          CHECK(is(verdict, PV_CHAIN_LENGTH, 0, -1));
+        } else if (found && (count == PV_MAX_CHAIN || !denies)) {
+          CHECK(is(verdict, PV_PINNED, 1, pinned));
+        } else if (count > PV_MAX_CHAIN) {
+          CHECK(is(verdict, PV_CHAIN_LENGTH, 0, PV_MAX_CHAIN));
+        } else {
+          CHECK(is(verdict, PV_NOT_PINNED, 0, -1));
+        }
+      }
+      pv_policy_free(policy);
+    }
   }
-  pv_policy_free(policy);
 }
 
 static void test_expiry(void) {
@@ -205,9 +256,8 @@ int main(void) {
   make_certificates();
   test_each_depth();
   test_each_bit();
-  test_denied();
+  test_each_order();
   test_how_far_it_looks();
-  test_malformed();
   test_chain_length();
   test_expiry();
   test_unlisted();
