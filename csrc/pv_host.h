@@ -10,8 +10,8 @@
 #define PV_HOST_MAX 253  // octets of a host name without its last dot, RFC 1035 2.3.4
 
 // pv_host is a host name or an IP address in canonical form: a lower-case name without a last dot, or the
-// address as Python's ipaddress module writes it together with its 4 or 16 octets in network order. With
-// |len| 0 it names nothing.
+// shortest text of the address (RFC 5952) together with its 4 or 16 octets in network order. With |len| 0 it
+// names nothing.
 struct pv_host {
   char text[PV_HOST_MAX + 1];  // ends in a NUL
   uint8_t len;

@@ -48,7 +48,8 @@ static void pin(struct pv_policy *policy, int role, int kind, const uint8_t dige
 // second time each certificate ends at a page that is not mapped, and is gone when the next one comes.
 static struct pv_verdict decide_at(const struct pv_policy *policy, const int *numbers, size_t count,
                                    int64_t now) {
-  pv_slice chain[MOST], host = pv_slice_of(HOST, strlen(HOST));
+  static pv_slice chain[MOST];
+  const pv_slice host = pv_slice_of(HOST, strlen(HOST));
   for (size_t i = 0; i < count; i++) chain[i] = numbers[i] < 0 ? malformed : certs[numbers[i]].der;
   struct pv_verdict verdict = pv_decide(policy, host, now, chain, count);
   struct pv_decision decision;
@@ -207,6 +208,8 @@ static void test_expiry(void) {
     CHECK(is(decide(policy, in_order, 1), pkix ? PV_EXPIRED_OK : PV_EXPIRED, pkix, -1));
     CHECK(pv_policy_set_entry(policy, 0, INT64_MIN, pkix, 0));
     CHECK(is(decide(policy, in_order, 0), pkix ? PV_EXPIRED_OK : PV_EXPIRED, pkix, -1));
+    CHECK(pv_policy_set_entry(policy, 0, PV_NEVER_EXPIRES, pkix, 0));
+    CHECK(is(decide_at(policy, in_order, 1, INT64_MAX - 1), PV_PINNED, 1, 0));
     pv_policy_free(policy);
   }
 }
@@ -226,9 +229,26 @@ static void test_unlisted(void) {
   }
 }
 
+// Each host is held to its own entry's pins, and the unlisted ones to theirs.
+static void test_which_entry(void) {
+  struct pv_policy *policy = pv_policy_new(2, 1, sizeof HOST, 0);
+  CHECK(policy != NULL && pv_policy_add_pattern(policy, PV_MATCH_EXACT, HOST, strlen(HOST), 1));
+  for (uint32_t i = 0; i < 2; i++) {
+    CHECK(pv_policy_set_pins(policy, i, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[i].digests[PV_KIND_SPKI], 1, 42));
+  }
+  for (int32_t i = 0; i < 2; i++) {
+    pv_slice host = pv_slice_of(i == 1 ? HOST : "b.test", 6);
+    struct pv_verdict verdict = pv_decide(policy, host, NOW, &certs[i].der, 1);
+    CHECK(is(verdict, PV_PINNED, 1, 0) && verdict.entry == i);
+    verdict = pv_decide(policy, host, NOW, &certs[1 - i].der, 1);
+    CHECK(is(verdict, PV_NOT_PINNED, 0, -1) && verdict.entry == i);
+  }
+  pv_policy_free(policy);
+}
+
 // Report mode accepts what violates the pins, with its reason; and nothing else.
 static void test_report_mode(void) {
-  static const int bad[] = {-1};
+  static const int bad[] = {-1}, too_many[PV_MAX_CHAIN + 1] = {0};
   struct pv_policy *policy = policy_of();
   pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[0].digests[PV_KIND_SPKI]);
   pin(policy, PV_ROLE_DENY, PV_KIND_SPKI, certs[1].digests[PV_KIND_SPKI]);
@@ -238,6 +258,7 @@ static void test_report_mode(void) {
   CHECK(is(decide(policy, in_order, 5), PV_DENIED, 1, 1));
   CHECK(is(decide(policy, bad, 1), PV_MALFORMED, 0, 0));
   CHECK(is(decide(policy, in_order, 0), PV_CHAIN_LENGTH, 0, -1));
+  CHECK(is(decide(policy, too_many, PV_MAX_CHAIN + 1), PV_CHAIN_LENGTH, 0, PV_MAX_CHAIN));
   CHECK(pv_policy_set_entry(policy, 0, NOW, 0, 1));
   CHECK(is(decide(policy, in_order, 1), PV_EXPIRED, 1, -1));
   pv_policy_free(policy);
@@ -247,6 +268,7 @@ static void test_nothing_accepts_nobody(void) {
   struct pv_decision decision;
   struct pv_policy *policy = policy_of();
   memset(&decision, 0, sizeof decision);
+  CHECK(decision.verdict.reason == PV_INTERNAL && !decision.verdict.accepted);
   CHECK(is(pv_decision_close(&decision), PV_INTERNAL, 0, 0));
   CHECK(is(decide(policy, in_order, 5), PV_NOT_PINNED, 0, -1));  // an entry without pins
   pv_policy_free(policy);
@@ -261,6 +283,7 @@ int main(void) {
   test_chain_length();
   test_expiry();
   test_unlisted();
+  test_which_entry();
   test_report_mode();
   test_nothing_accepts_nobody();
   return check_summary();
