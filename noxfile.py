@@ -95,7 +95,7 @@ def pure(session: nox.Session) -> None:
     session.chdir(source)
     session.run("python", "-c", "import importlib.util as i; assert i.find_spec('pinverify._native') is None")
     # The tests of the extension have to be skipped here, even where nothing else may be.
-    _pytest(session, env={"PINVERIFY_REQUIRE_ALL": "0"})
+    _pytest(session, "-rfE", env={"PINVERIFY_REQUIRE_ALL": "0"})
 
 
 @nox.session
@@ -149,10 +149,10 @@ def _unpacked_sdist(session: nox.Session) -> Path:
     return folder / archive.name.removesuffix(".tar.gz")
 
 
-def _pytest(session: nox.Session, env: dict[str, str] | None = None) -> None:
+def _pytest(session: nox.Session, *options: str, env: dict[str, str] | None = None) -> None:
     # cryptography's own vectors are released with it, number by number.
     version = session.run(
         "python", "-c", "from importlib.metadata import version; print(version('cryptography'))", silent=True
     )
     session.install(f"cryptography_vectors=={str(version).strip()}")
-    session.run("python", "-m", "pytest", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *options, *session.posargs, env=env)

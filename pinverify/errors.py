@@ -74,6 +74,9 @@ class PinExpiryWarning(UserWarning):
     """Pins are about to expire, or have."""
 
 
+PATH_LIMIT = 4096  # `limit` for a path, which is of use only as a whole
+
+
 def shown(value: object, *, limit: int = 80) -> str:
     """`repr(value)` for a message: of a str or bytes at most `limit` characters, and how many there are."""
     if isinstance(value, (str, bytes)) and "-----BEGIN" in repr(value):

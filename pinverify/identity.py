@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from OpenSSL import SSL
 
-from pinverify.errors import InvalidIdentity, shown
+from pinverify.errors import PATH_LIMIT, InvalidIdentity, shown
 
 __all__ = ["Identity", "IdentitySource"]
 
@@ -76,7 +76,7 @@ def _spki(key: Any) -> bytes:
 
 def _name(source: PathOrPem) -> str:
     """What to call a source in a message; its bytes may be a private key."""
-    return "the bytes given" if isinstance(source, bytes) else shown(os.fspath(source))
+    return "the bytes given" if isinstance(source, bytes) else shown(os.fspath(source), limit=PATH_LIMIT)
 
 
 def _read(source: PathOrPem, what: str) -> bytes:

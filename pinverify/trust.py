@@ -17,7 +17,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from pinverify.engine import openssl
-from pinverify.errors import InvalidTrust, shown
+from pinverify.errors import PATH_LIMIT, InvalidTrust, shown
 
 __all__ = ["Anchors", "TrustSource", "load_anchors"]
 
@@ -115,13 +115,13 @@ _WANTED = '"system", "pins", the path of a PEM file or directory, or certificate
 
 def _from_path(name: str) -> Anchors:
     if not name or "\0" in name or "-----BEGIN" in name:
-        raise InvalidTrust(f"trust={shown(name)} is no path; {_WANTED} (PEM as bytes)")
+        raise InvalidTrust(f"trust={shown(name, limit=PATH_LIMIT)} is no path; {_WANTED} (PEM as bytes)")
     path = Path(name)
     try:
         files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
         stamps = tuple(_stamp(file) for file in files)
     except OSError as error:
-        raise InvalidTrust(f"trust={shown(name)}: {error.strerror}; {_WANTED}") from error
+        raise InvalidTrust(f"trust={shown(name, limit=PATH_LIMIT)}: {error.strerror}; {_WANTED}") from error
     return _from_files(name, stamps, path.is_dir())
 
 
@@ -137,7 +137,9 @@ def _from_files(source: str, stamps: tuple[tuple[str, int, int, int], ...], is_d
     ders = [der for content in contents if b"-----BEGIN " in content for der in _pem_ders(content, source)]
     if not ders:
         what = "none of its files holds" if is_directory else "it does not hold"
-        raise InvalidTrust(f"trust={shown(source)}: {what} a PEM certificate (-----BEGIN CERTIFICATE-----)")
+        raise InvalidTrust(
+            f"trust={shown(source, limit=PATH_LIMIT)}: {what} a PEM certificate (-----BEGIN CERTIFICATE-----)"
+        )
     return _from_certificates(tuple(ders))
 
 
@@ -187,4 +189,6 @@ def _pem_ders(pem: bytes, source: str) -> list[bytes]:
             certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)
         ]
     except ValueError as error:
-        raise InvalidTrust(f"trust={shown(source)}: a certificate in it cannot be read: {error}") from error
+        raise InvalidTrust(
+            f"trust={shown(source, limit=PATH_LIMIT)}: a certificate in it cannot be read: {error}"
+        ) from error

@@ -107,7 +107,7 @@ static void test_each_bit(void) {
   }
 }
 
-enum { NONE = 5 };  // past the chain's five certificates
+enum { NONE = 5, ELSEWHERE };  // past the chain's five certificates; ELSEWHERE there is a pin nevertheless
 
 // expected is the rule: a certificate is looked at unless one ahead of it settles the verdict, and a denied
 // or malformed one refuses wherever it is looked at.
@@ -119,6 +119,8 @@ static struct pv_verdict expected(int allowed, int denied, int bad) {
     verdict.reason = PV_MALFORMED, verdict.depth = bad;
   } else if (denied < NONE) {
     verdict.reason = PV_DENIED, verdict.depth = denied;
+  } else if (allowed < NONE) {
+    verdict.reason = PV_PINNED, verdict.depth = allowed;
   }
   return verdict;
 }
@@ -141,7 +143,7 @@ static void check_order(int allowed, int denied, int bad, int kinds) {
 // An allowed, a denied and a malformed certificate in every order, each of them there or not.
 static void test_each_order(void) {
   for (int allowed = 0; allowed <= NONE; allowed++) {
-    for (int denied = 0; denied <= NONE; denied++) {
+    for (int denied = 0; denied <= ELSEWHERE; denied++) {
       for (int bad = 0; bad <= NONE; bad++) {
         for (int kinds = 0; kinds < 4; kinds++) check_order(allowed, denied, bad, kinds);
       }
@@ -169,32 +171,24 @@ static void test_how_far_it_looks(void) {
   pv_policy_free(policy);
 }
 
-// Certificate number PV_MAX_CHAIN is one too many, if it is asked for.
+// Certificate number PV_MAX_CHAIN is one too many, if it has to be looked at.
 static void test_chain_length(void) {
-  static const size_t counts[] = {0, 1, PV_MAX_CHAIN, PV_MAX_CHAIN + 1, MOST};
-  int chain[MOST];
+  int numbers[MOST + 1] = {MOST - 2}, *chain = numbers + 1;
   for (int i = 0; i < MOST; i++) chain[i] = i;
-  for (int pinned = PV_MAX_CHAIN - 1; pinned <= PV_MAX_CHAIN; pinned++) {
-    for (int denies = 0; denies < 2; denies++) {
-      struct pv_policy *policy = policy_of();
-      pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[pinned].digests[PV_KIND_SPKI]);
-      if (denies) pin(policy, PV_ROLE_DENY, PV_KIND_SPKI, certs[MOST - 1].digests[PV_KIND_SPKI]);
-      for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        size_t count = counts[i];
-        int found = pinned < PV_MAX_CHAIN && count >= PV_MAX_CHAIN;
-        struct pv_verdict verdict = decide(policy, chain, count);
-        if (count == 0) {
-          CHECK(is(verdict, PV_CHAIN_LENGTH, 0, -1));
-        } else if (found && (count == PV_MAX_CHAIN || !denies)) {
-          CHECK(is(verdict, PV_PINNED, 1, pinned));
-        } else if (count > PV_MAX_CHAIN) {
-          CHECK(is(verdict, PV_CHAIN_LENGTH, 0, PV_MAX_CHAIN));
-        } else {
-          CHECK(is(verdict, PV_NOT_PINNED, 0, -1));
-        }
-      }
-      pv_policy_free(policy);
+  for (int denies = 0; denies < 2; denies++) {
+    const int last = PV_MAX_CHAIN - 1;
+    struct pv_policy *policy = policy_of();
+    pin(policy, PV_ROLE_ALLOW, PV_KIND_SPKI, certs[last].digests[PV_KIND_SPKI]);
+    if (denies) pin(policy, PV_ROLE_DENY, PV_KIND_SPKI, certs[MOST - 1].digests[PV_KIND_SPKI]);
+    CHECK(is(decide(policy, chain, 0), PV_CHAIN_LENGTH, 0, -1));
+    CHECK(is(decide(policy, chain, PV_MAX_CHAIN - 1), PV_NOT_PINNED, 0, -1));
+    CHECK(is(decide(policy, chain, PV_MAX_CHAIN), PV_PINNED, 1, last));
+    for (size_t count = PV_MAX_CHAIN + 1; count <= MOST; count++) {
+      struct pv_verdict verdict = decide(policy, chain, count);
+      CHECK(denies ? is(verdict, PV_CHAIN_LENGTH, 0, PV_MAX_CHAIN) : is(verdict, PV_PINNED, 1, last));
+      CHECK(is(decide(policy, numbers, count), PV_CHAIN_LENGTH, 0, PV_MAX_CHAIN));  // pinned one place on
     }
+    pv_policy_free(policy);
   }
 }
 
@@ -264,6 +258,18 @@ static void test_report_mode(void) {
   pv_policy_free(policy);
 }
 
+// Of all reasons, also those that a chain never gives, these accept: as they are, and in report mode.
+static void test_each_reason(void) {
+#define ACCEPTING [PV_PINNED] = 1, [PV_UNLISTED_OK] = 1, [PV_EXPIRED_OK] = 1, [PV_RESUMED] = 1
+  static const int accepted[2][PV_REASON_COUNT] = {
+      {ACCEPTING}, {ACCEPTING, [PV_NOT_PINNED] = 1, [PV_DENIED] = 1, [PV_EXPIRED] = 1}};
+  for (int i = 0; i < 2 * PV_REASON_COUNT; i++) {
+    struct pv_entry entry = {.report_only = i & 1};
+    struct pv_decision decision = {.verdict = {.reason = (enum pv_reason)(i >> 1)}, .entry = &entry};
+    CHECK(pv_decision_close(&decision).accepted == accepted[i & 1][i >> 1]);
+  }
+}
+
 static void test_nothing_accepts_nobody(void) {
   struct pv_decision decision;
   struct pv_policy *policy = policy_of();
@@ -285,6 +291,7 @@ int main(void) {
   test_unlisted();
   test_which_entry();
   test_report_mode();
+  test_each_reason();
   test_nothing_accepts_nobody();
   return check_summary();
 }

@@ -192,6 +192,19 @@ static void test_many(void) {
   pv_policy_free(policy);
 }
 
+// Two names with the same FNV-1a hash, taken from their end as the table does: the hash alone decides
+// nothing.
+static void test_collision(void) {
+  static const char *const names[] = {"kqPwB-4jIlHYKCYi0ny8", "QK3Vzy9gfqMw4MrULeRG"};
+  struct pv_policy *policy = new_policy(2, 2, ENOUGH, PV_UNLISTED_DENY);
+  for (int i = 0; i < 2; i++) {
+    CHECK(find(policy, names[i]) == PV_UNLISTED_DENY);
+    CHECK(add(policy, names[i], (size_t)i));
+  }
+  CHECK(find(policy, names[0]) == 0 && find(policy, names[1]) == 1);
+  pv_policy_free(policy);
+}
+
 static void test_refusals(void) {
   CHECK(pv_policy_new(1, 1, 1, -3) == NULL);
   CHECK(pv_policy_new(1, 1, 1, 1) == NULL);
@@ -272,6 +285,7 @@ int main(void) {
   test_cases(COUNT(patterns), 0);  // an entry that no pattern leads to
   for (int i = 0; i < 200; i++) test_oracle();
   test_many();
+  test_collision();
   test_refusals();
   test_pins();
   test_entries();

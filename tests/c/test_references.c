@@ -50,6 +50,14 @@ static void test_one_thread(void) {
   CHECK(finds(&connections[0][0], NULL) && finds(&connections[0][1], "192.0.2.2"));
   pv_references_remove(table, &other);
   CHECK(finds(&connections[0][1], NULL));
+
+  pv_references_add(table, &first);
+  pv_references_add(table, &later);
+  pv_references_remove(table, &later);
+  CHECK(finds(&connections[0][0], "192.0.2.1"));
+  pv_references_remove(table, &first);
+  pv_references_remove(table, &later);  // does not bring back what was behind it
+  CHECK(finds(&connections[0][0], NULL));
 }
 
 // Far more connections than buckets.
