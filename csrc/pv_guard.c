@@ -63,10 +63,13 @@ static struct pv_verdict refusal(enum pv_reason reason) {
 
 static pv_slice host_slice(const struct pv_host *host) { return pv_slice_of(host->text, host->len); }
 
-// now is the Unix time in seconds. A clock that fails makes all that can expire expire.
-static int64_t now(void) {
-  time_t seconds = time(NULL);
-  return seconds == (time_t)-1 ? INT64_MAX : (int64_t)seconds;
+// open_decision returns 1 if the verdict depends on the chain, and 0 if it stands already: as PV_INTERNAL, if
+// the clock fails.
+static PV_MUST_USE int open_decision(struct pv_decision *decision, const struct pv_guard *guard,
+                                     const struct pv_host *host) {
+  time_t now = time(NULL);
+  *decision = (struct pv_decision){.verdict = refusal(PV_INTERNAL)};
+  return now != (time_t)-1 && pv_decision_open(decision, guard->policy, host_slice(host), now);
 }
 
 // -- The reference name --
@@ -126,9 +129,7 @@ static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *
   struct pv_decision decision;
   int other_host = !guard->is_server && (guard->host.len == 0 || !wants_sole_host(guard, ssl));
   if (other_host || pv_openssl.SSL_get_shutdown(ssl) != 0) return refusal(PV_SESSION);
-  if (!pv_decision_open(&decision, guard->policy, host_slice(&guard->host), now())) {
-    return pv_decision_close(&decision);
-  }
+  if (!open_decision(&decision, guard, &guard->host)) return pv_decision_close(&decision);
   return (struct pv_verdict){
       .reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
 }
@@ -179,9 +180,7 @@ static void note_client_hello(struct pv_guard *guard, SSL *ssl) {
 static PV_MUST_USE struct pv_verdict decide(const struct pv_guard *guard, X509_STORE_CTX *store_ctx,
                                             const struct pv_host *host) {
   struct pv_decision decision;
-  if (!pv_decision_open(&decision, guard->policy, host_slice(host), now())) {
-    return pv_decision_close(&decision);
-  }
+  if (!open_decision(&decision, guard, host)) return pv_decision_close(&decision);
   if (!pv_chain_feed(store_ctx, guard->pins_only, &decision)) return refusal(PV_INTERNAL);
   return pv_decision_close(&decision);
 }

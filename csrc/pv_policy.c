@@ -45,7 +45,7 @@ static struct pv_pattern *slot_of(const struct pv_policy *policy, uint64_t hash,
 
 struct pv_policy *pv_policy_new(uint32_t entry_count, uint32_t pattern_count, size_t names_len,
                                 int32_t unlisted) {
-  if (entry_count > INT32_MAX || pattern_count > INT32_MAX) return NULL;
+  if (entry_count > INT32_MAX || pattern_count > INT32_MAX || names_len == SIZE_MAX) return NULL;
   if (unlisted < PV_UNLISTED_PKIX || unlisted >= (int32_t)entry_count) return NULL;
   struct pv_policy *policy = calloc(1, sizeof *policy);
   if (policy == NULL) return NULL;

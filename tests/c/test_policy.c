@@ -209,6 +209,7 @@ static void test_refusals(void) {
   CHECK(pv_policy_new(1, 1, 1, -3) == NULL);
   CHECK(pv_policy_new(1, 1, 1, 1) == NULL);
   CHECK(pv_policy_new(0, 0, 0, 0) == NULL);
+  CHECK(pv_policy_new(1, 1, SIZE_MAX, PV_UNLISTED_DENY) == NULL);
   CHECK(pv_policy_new((uint32_t)INT32_MAX + 1, 1, 1, 0) == NULL);
   CHECK(pv_policy_new(1, (uint32_t)INT32_MAX + 1, 1, 0) == NULL);
   pv_policy_free(NULL);
