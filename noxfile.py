@@ -20,6 +20,8 @@ OLDEST = [
     "pyopenssl==24.3.0",
     "cryptography==42.0.0",
     "idna==3.4",
+    "tomli==2.2.1",
+    "tomli-w==1.0.0",
     "click==8.1.0",
     "rich==13.0.0",
     "cffi==1.15.1; python_version < '3.12'",

@@ -15,6 +15,7 @@ __all__ = [
     "InvalidIdentity",
     "InvalidPin",
     "InvalidPolicy",
+    "InvalidPolicyFile",
     "InvalidTrust",
     "MalformedCertificate",
     "PinExpiryWarning",
@@ -33,6 +34,31 @@ class InvalidPin(PinverifyError, ValueError):
 
 class InvalidPolicy(PinverifyError, ValueError):
     """A policy, or one of its options, does not say anything that could be enforced."""
+
+
+class InvalidPolicyFile(InvalidPolicy):
+    """A file of pins cannot be read.
+
+    `source`, `line` and `entry` say where (None where that is not known), `trouble` what is wrong and what
+    would be right.
+    """
+
+    def __init__(
+        self, source: str, trouble: str, *, line: int | None = None, entry: str | None = None
+    ) -> None:
+        place = source if line is None else f"{source}:{line}"
+        super().__init__(
+            f"{place}: {trouble}" if entry is None else f"{place}: entry {shown(entry)}: {trouble}"
+        )
+        self.source, self.trouble, self.line, self.entry = source, trouble, line, entry
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default it would be called with args, the message.
+        return _policy_file_error, (self.source, self.trouble, self.line, self.entry)
+
+
+def _policy_file_error(source: str, trouble: str, line: int | None, entry: str | None) -> InvalidPolicyFile:
+    return InvalidPolicyFile(source, trouble, line=line, entry=entry)
 
 
 class InvalidHost(PinverifyError, ValueError):

@@ -123,7 +123,7 @@ class PinSet:
     `allow` and `deny` keep their order, without repetitions; order does not count when sets are compared.
     `mode` "report" waives the verdict on pins and nothing else: a violation is told, and the peer accepted.
     `expires` is the moment, in UTC and whole seconds, from which on the pins do not count; then `on_expiry`
-    refuses ("deny") or accepts what OpenSSL accepts ("pkix").
+    refuses ("deny") or accepts what OpenSSL accepts ("pkix"). `note` is for people, and counts for nothing.
     """
 
     allow: tuple[Pin, ...]
@@ -131,6 +131,7 @@ class PinSet:
     mode: Mode
     expires: datetime | None
     on_expiry: OnExpiry
+    note: str
 
     def __init__(
         self,
@@ -140,6 +141,7 @@ class PinSet:
         mode: Mode = "enforce",
         expires: date | datetime | str | None = None,
         on_expiry: OnExpiry = "deny",
+        note: str = "",
     ) -> None:
         """Take pins, or texts for Pin.parse. `expires` is an aware datetime, a date (its start in UTC), or
         either in ISO 8601, as "2027-06-01"; fractions of a second are cut off.
@@ -159,6 +161,9 @@ class PinSet:
         set_field(self, "mode", one_of("mode", mode, ("enforce", "report")))
         set_field(self, "expires", None if expires is None else _moment(expires))
         set_field(self, "on_expiry", one_of("on_expiry", on_expiry, ("deny", "pkix")))
+        if not isinstance(note, str):
+            raise InvalidPolicy(f"note is {shown(note)}, and has to be a str")
+        set_field(self, "note", note)
 
     @classmethod
     def from_digests(cls, digests: Iterable[bytes], kind: Kind | str = Kind.SPKI, **options: Any) -> PinSet:

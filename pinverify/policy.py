@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ class Policy:
         self._set(_entries(hosts), unlisted)
 
     @classmethod
+    def of_entries(cls, entries: Mapping[str, PinSet], *, unlisted: Unlisted = "deny") -> Policy:
+        """The policy of patterns that are canonical already, and PinSets."""
+        policy = object.__new__(cls)
+        policy._set(dict(entries), unlisted)
+        return policy
+
+    @classmethod
     def of_clients(cls, pins: Pins) -> Policy:
         """The policy of a server, whose peers have keys and no names: one PinSet for all of them."""
         policy = object.__new__(cls)
@@ -66,6 +74,24 @@ class Policy:
         object.__setattr__(self, "unlisted", unlisted)
         object.__setattr__(self, "_fingerprint", None)
         object.__setattr__(self, "_compiled", None)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
+        """The policy in a TOML file. Raises InvalidPolicyFile, with file, line and entry."""
+        from pinverify.formats import read_file, toml
+
+        return toml.read(read_file(path), source=os.fspath(path)).policy
+
+    def dump(self, path: str | os.PathLike[str]) -> None:
+        """Writes a TOML file that `load` makes this policy of again.
+
+        Raises InvalidPolicy for a server's policy, which has no hosts, and OSError.
+        """
+        from pinverify.formats import toml
+
+        text = toml.write(self).text
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
 
     def entry(self, host: str | bytes) -> tuple[str, PinSet] | None:
         """The pattern that decides for `host`, and its PinSet; None if there is none. Raises InvalidHost."""

@@ -133,6 +133,7 @@ HIERARCHY = {
     "PinverifyError": (Exception,),
     "InvalidPin": (errors.PinverifyError, ValueError),
     "InvalidPolicy": (errors.PinverifyError, ValueError),
+    "InvalidPolicyFile": (errors.InvalidPolicy,),
     "InvalidHost": (errors.PinverifyError, ValueError),
     "InvalidTrust": (errors.PinverifyError, ValueError),
     "InvalidIdentity": (errors.PinverifyError, ValueError),
@@ -163,7 +164,7 @@ def test_a_refusal_unpacks_as_errors_of_pyopenssl_do(reason: pinverify.Reason) -
         assert (type(twin), twin.args, twin.verdict) == (type(refused), refused.args, refused.verdict)
 
 
-@pytest.mark.parametrize("name", sorted(set(HIERARCHY) - {"PinRefused"}))
+@pytest.mark.parametrize("name", sorted(set(HIERARCHY) - {"PinRefused", "InvalidPolicyFile"}))
 def test_the_other_errors_carry_their_text_across_processes(name: str) -> None:
     """Pickling keeps class and arguments."""
     error = getattr(pinverify, name)("why")
@@ -183,6 +184,9 @@ LAYERS = (
     "pins",
     "verdict",
     "policy",
+    "formats.common",
+    "formats.toml",
+    "formats",
     "engine.der",
     "engine.openssl",
     "engine.program",
@@ -204,6 +208,8 @@ UPWARD = {
     ("pins", "encodings"),
     ("pins", "engine"),
     ("policy", "engine"),
+    ("policy", "formats"),
+    ("policy", "formats.toml"),
     ("policy", "verdict"),
 }
 TOP = ("cli", "demo", "__main__")  # may import all of the above, and nothing above imports them
@@ -299,8 +305,8 @@ def test_errors_imports_nothing_of_the_package() -> None:
 
 
 def test_importing_leaves_out_what_only_the_command_line_needs() -> None:
-    """`import pinverify` loads neither click nor rich, nor idna with its tables."""
-    unwanted = {"click", "rich", "idna", "pinverify.cli", "pinverify.demo"}
+    """`import pinverify` loads neither click nor rich, nor idna with its tables, nor tomli."""
+    unwanted = {"click", "rich", "idna", "tomli", "pinverify.cli", "pinverify.demo"}
     code = f"import sys, pinverify; print(*sorted({unwanted} & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True

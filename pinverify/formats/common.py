@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the formats share: what reading and writing comes to, and a file under import with its errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container, Iterable
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+from pinverify.errors import PATH_LIMIT, InvalidPolicy, InvalidPolicyFile, PinverifyError, shown
+from pinverify.hostnames import canonical_pattern
+from pinverify.pins import Kind, Pin, PinSet
+from pinverify.policy import Policy, Unlisted
+
+__all__ = ["SIZE_LIMIT", "Exported", "Imported", "Source", "read_file", "sole_entry", "unsaid"]
+
+Line: TypeAlias = "int | Callable[[], int | None] | None"  # called only if there is an error
+
+SIZE_LIMIT = 64 << 20  # octets of a file; a policy of 100,000 hosts has 16 MiB
+
+
+class Imported(NamedTuple):
+    """A policy, and in words what the format says that it does not, or the other way round."""
+
+    policy: Policy
+    warnings: tuple[str, ...]
+
+
+class Exported(NamedTuple):
+    """A policy in another format, and in words what is lost in it."""
+
+    text: str
+    warnings: tuple[str, ...]
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The contents of a file of at most SIZE_LIMIT octets. Raises InvalidPolicyFile."""
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidPolicyFile(shown(name, limit=PATH_LIMIT), f"cannot be read: {reason}") from error
+    return data
+
+
+class Source:
+    """A file under import: its text, the entries that have been found in it, and its errors.
+
+    Whatever is raised by way of it is InvalidPolicyFile, with the name of the file and the line.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.name = name
+        self._hosts: dict[str, PinSet] = {}
+        self._lines: dict[str, Line] = {}
+        self._warnings: list[str] = []
+        if len(data) > SIZE_LIMIT:
+            self.fail(f"has more than {SIZE_LIMIT >> 20} MiB, which no list of pins needs")
+        try:
+            self.text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self.fail(f"byte {error.start} is not UTF-8; is this a text?", line=_line_of(data, error.start))
+        if "\0" in self.text:
+            self.fail("there is a NUL; is this a text?", line=_line_of(data, data.index(b"\0")))
+        if not self.text.strip():
+            self.fail("the file is empty")
+
+    def fail(self, trouble: str, *, line: Line = None, entry: str | None = None) -> NoReturn:
+        """Raises InvalidPolicyFile."""
+        raise InvalidPolicyFile(self.name, trouble, line=line() if callable(line) else line, entry=entry)
+
+    def warn(self, text: str, *, line: int | None = None) -> None:
+        """Puts down, once, a difference between what the file says and what the policy does."""
+        text = text if line is None else f"line {line}: {text}"
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def line_at(self, offset: int) -> int:
+        """The number, from 1, of the line with the character at `offset` of the text."""
+        return self.text.count("\n", 0, offset) + 1
+
+    def pin(self, text: object, *, line: Line = None, entry: str | None = None, **options: Any) -> Pin:
+        """`Pin.parse` of a text in the file."""
+        try:
+            return Pin.parse(text, **options)  # type: ignore[arg-type]
+        except PinverifyError as error:
+            self.fail(str(error), line=line, entry=entry)
+
+    def add(self, pattern: str, allow: Iterable[Pin | str], *, line: Line = None, **options: Any) -> None:
+        """Enters a host pattern with its pins; the options are PinSet's."""
+        try:
+            pins = PinSet(allow, **options)
+        except PinverifyError as error:
+            self.fail(str(error), line=line, entry=pattern)
+        self.enter(pattern, pins, line=line)
+
+    def enter(self, pattern: str, pins: PinSet, *, line: Line = None) -> None:
+        """Enters a host pattern with its PinSet."""
+        try:
+            name = canonical_pattern(pattern)
+        except PinverifyError as error:
+            self.fail(str(error), line=line, entry=str(pattern))
+        if name in self._hosts:
+            first = self._lines[name]
+            first = first() if callable(first) else first
+            where = "" if first is None else f" in line {first}"
+            self.fail(f"the same host stands{where} already; name each once", line=line, entry=pattern)
+        self._hosts[name], self._lines[name] = pins, line
+
+    def finish(self, *, unlisted: Unlisted = "deny") -> Imported:
+        """The policy of all that was entered."""
+        if not self._hosts:
+            self.fail("there is no host with pins in it")
+        return Imported(Policy.of_entries(self._hosts, unlisted=unlisted), tuple(self._warnings))
+
+
+def sole_entry(policy: Policy, host: str | None) -> tuple[str, PinSet]:
+    """The entry that a format without hosts is to have: the pattern `host`, or the only one there is. Raises
+    InvalidPolicy.
+    """
+    if host is None:
+        if len(policy.hosts) != 1:
+            raise InvalidPolicy(
+                f"the format knows no hosts, and the policy has {len(policy.hosts)}; name the one to write"
+            )
+        return next(iter(policy.hosts.items()))
+    pattern = canonical_pattern(host)
+    if pattern not in policy.hosts:
+        raise InvalidPolicy(f"the policy has no entry {shown(pattern)}")
+    return pattern, policy.hosts[pattern]
+
+
+def unsaid(
+    pattern: str,
+    pins: PinSet,
+    *,
+    kinds: Container[Kind] = (Kind.SPKI,),
+    report: bool = False,
+    deny: bool = False,
+) -> list[str]:
+    """What of an entry, its expiry aside, a format cannot say, as warnings: `kinds`, `report` and `deny` are
+    what it can.
+
+    Raises InvalidPolicy for what would let in more than before: denied keys that are left out, and pins of a
+    kind that would be taken for another.
+    """
+    if pins.deny and not deny:
+        raise InvalidPolicy(
+            f"entry {pattern!r} denies keys, and the format cannot; without them it lets in more"
+        )
+    for pin in pins.allow + pins.deny:
+        if pin.kind not in kinds:
+            raise InvalidPolicy(f"entry {pattern!r} has {pin}, and the format has no pins of that kind")
+    if pins.mode == "report" and not report:
+        return [f"{pattern}: it only reports, and the format enforces"]
+    return []
+
+
+def _line_of(data: bytes, offset: int) -> int:
+    return data.count(b"\n", 0, offset) + 1
