@@ -200,6 +200,7 @@ LAYERS = (
     "context",
     "connection",
     "info",
+    "lint",
     "",  # the package itself
 )
 # What is imported upward, inside a function, when it is called: the seam to the engine, and what is seldom
