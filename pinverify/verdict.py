@@ -98,9 +98,9 @@ class Verdict:
             return None
         allow = set(self.expected)
         for kind, diagnosis in ((Kind.SPKI, Diagnosis.CERTIFICATE_HASH), (Kind.CERT, Diagnosis.KEY_HASH)):
-            if any(Pin(pin.digest, kind) in allow for pin in _pins_of(self.chain) if pin.kind is not kind):
+            if any(Pin(pin.digest, kind) in allow for pin in pins_of(self.chain) if pin.kind is not kind):
                 return diagnosis
-        if any(pin in allow for pin in _pins_of(self.sent)):
+        if any(pin in allow for pin in pins_of(self.sent)):
             return Diagnosis.SENT_NOT_VERIFIED
         return Diagnosis.WRONG_KEY
 
@@ -192,10 +192,10 @@ def _pin_of(der: bytes) -> Pin | None:
         return None
 
 
-def _pins_of(chain: tuple[bytes, ...]) -> list[Pin]:
+def pins_of(chain: tuple[bytes, ...]) -> set[Pin]:
     """The pins of both kinds of each certificate that is well-formed."""
     keys = [(der, _pin_of(der)) for der in chain]
-    return [pin for der, key in keys if key is not None for pin in (key, Pin.from_certificate(der, "cert"))]
+    return {pin for der, key in keys if key is not None for pin in (key, Pin.from_certificate(der, "cert"))}
 
 
 def subject_of(der: bytes) -> str:

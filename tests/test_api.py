@@ -201,6 +201,7 @@ LAYERS = (
     "connection",
     "info",
     "lint",
+    "lint_live",
     "",  # the package itself
 )
 # What is imported upward, inside a function, when it is called: the seam to the engine, and what is seldom
