@@ -84,6 +84,65 @@ def check(address: str, pins: tuple[str, ...], trust: str, name: str | None, con
 
 
 @cli.command()
+@click.argument("policy", metavar="POLICY.toml")
+@click.option("--live", is_flag=True, help="Ask each host too: which pin matches, where, and for how long.")
+@click.option(
+    "--trust",
+    default="system",
+    show_default=True,
+    metavar="FILE|DIR|system|pins",
+    help="With --live: the CAs, in PEM.",
+)
+@click.option(
+    "--connect-to",
+    multiple=True,
+    metavar="HOST=ADDRESS[:PORT]",
+    help="With --live: where to find a host, if not at its own name and port 443; may be repeated.",
+)
+@_timeout
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+    help="The least severity that makes the exit status 1.",
+)
+def lint(
+    policy: str,
+    live: bool,
+    trust: str,
+    connect_to: tuple[str, ...],
+    connect_timeout: float,
+    form: str,
+    fail_on: str,
+) -> None:
+    """Say what is likely to hurt in a policy file.
+
+    Exit status: 0 nothing of note, 1 something found, 2 wrong usage, or no policy in the file.
+    """
+    from pinverify.cli.findings import show_findings
+
+    raise SystemExit(
+        show_findings(
+            policy,
+            live=live,
+            trust=trust,
+            connect_to=connect_to,
+            timeout=connect_timeout,
+            form=form,
+            fail_on=fail_on,
+        )
+    )
+
+
+@cli.command()
 def debug() -> None:
     """Print which engine runs, why, and on what."""
     from pinverify.cli.debug import describe
