@@ -6,6 +6,7 @@ verified.
 from pinverify.connection import connect, verdict
 from pinverify.context import PinnedContext, Stats, client_context, server_context
 from pinverify.decision import Reason
+from pinverify.diagnosis import Diagnosis
 from pinverify.errors import (
     InvalidHost,
     InvalidIdentity,
@@ -22,7 +23,7 @@ from pinverify.identity import Identity
 from pinverify.info import EngineInfo, engine_info, spki_sha256
 from pinverify.pins import Kind, Pin, PinSet
 from pinverify.policy import Policy
-from pinverify.verdict import Diagnosis, Verdict
+from pinverify.verdict import Verdict
 
 __all__ = [
     "Diagnosis",

@@ -13,6 +13,7 @@ from OpenSSL import SSL
 
 from pinverify.connection import connect, verdict
 from pinverify.context import client_context
+from pinverify.diagnosis import pins_of
 from pinverify.engine import openssl
 from pinverify.errors import PinRefused
 from pinverify.hostnames import Match, split_pattern
@@ -20,7 +21,7 @@ from pinverify.lint import SOON, Finding, Severity
 from pinverify.pins import PinSet
 from pinverify.policy import Policy
 from pinverify.trust import TrustSource
-from pinverify.verdict import Verdict, pins_of, subject_of
+from pinverify.verdict import Verdict, subject_of
 
 __all__ = ["lint_live"]
 

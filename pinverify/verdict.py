@@ -3,37 +3,17 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pinverify.decision import Decision, Reason
-from pinverify.errors import MalformedCertificate
-from pinverify.pins import Kind, Pin, PinSet
+from pinverify.diagnosis import Diagnosis, diagnose, pin_of
+from pinverify.pins import Pin, PinSet
 
 if TYPE_CHECKING:
     from pinverify.policy import Policy
 
-__all__ = ["Diagnosis", "Verdict"]
-
-
-class Diagnosis(enum.Enum):
-    """A closer look at NOT_PINNED; the value is a sentence for people."""
-
-    WRONG_KEY = "no certificate of the verified chain has a pinned key"
-    SENT_NOT_VERIFIED = (
-        "a pinned key is in the chain that the peer sent but not in the one that was verified: either "
-        "OpenSSL built another path to a trust anchor (a cross-signed root), or somebody appended a "
-        "certificate that is not his"
-    )
-    CERTIFICATE_HASH = (
-        "a pin is the hash of a whole certificate of this chain, given where the hash of its key is meant; "
-        "write cert-sha256/… or, better, the key's pin"
-    )
-    KEY_HASH = (
-        "a pin is the hash of a key of this chain, given where the hash of a whole certificate is meant; "
-        "write sha256/… in place of cert-sha256/…"
-    )
+__all__ = ["Verdict", "subject_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +64,7 @@ class Verdict:
     @property
     def pins(self) -> tuple[Pin | None, ...]:
         """The key's pin of each certificate of `chain`; None where a certificate is malformed."""
-        return tuple(map(_pin_of, self.chain))
+        return tuple(map(pin_of, self.chain))
 
     @property
     def expected(self) -> tuple[Pin, ...]:
@@ -94,39 +74,44 @@ class Verdict:
     @property
     def diagnosis(self) -> Diagnosis | None:
         """What kind of NOT_PINNED it is; None for any other reason."""
+        return self.diagnose()
+
+    def diagnose(self, *, former: tuple[bytes, ...] = ()) -> Diagnosis | None:
+        """As `diagnosis`, with a chain (DER, leaf first) that the host had when it was accepted to compare
+        with.
+        """
         if self.reason is not Reason.NOT_PINNED:
             return None
-        allow = set(self.expected)
-        for kind, diagnosis in ((Kind.SPKI, Diagnosis.CERTIFICATE_HASH), (Kind.CERT, Diagnosis.KEY_HASH)):
-            if any(Pin(pin.digest, kind) in allow for pin in pins_of(self.chain) if pin.kind is not kind):
-                return diagnosis
-        if any(pin in allow for pin in pins_of(self.sent)):
-            return Diagnosis.SENT_NOT_VERIFIED
-        return Diagnosis.WRONG_KEY
+        return diagnose(self.chain, self.sent, set(self.expected), former=former)
 
     @property
     def summary(self) -> str:
-        """One line: whom, whether and why."""
+        """One line: whom, whether and why. It is cheap, and so leaves the diagnosis to `explain`."""
+        return self._line(self._why())
+
+    def _line(self, why: str) -> str:
         whom = self.host or "the peer"
         verb = (
             ("accepted" if self.reason.accepts else "accepted, reporting only,")
             if self.accepted
             else "refused"
         )
-        return f"{verb} {whom}: {self._why()}"
+        return f"{verb} {whom}: {why}"
 
-    def explain(self) -> str:
-        """The whole story in some lines: chain, pins, and what to paste into the policy if the key is
-        legitimate.
+    def explain(self, *, former: tuple[bytes, ...] = ()) -> str:
+        """The whole story in some lines: diagnosis, chain, pins, and what to paste into the policy if the key
+        is legitimate. `former` is as in `diagnose`.
         """
-        return "\n".join([self.summary, *self._chain_lines(), *self._remedy_lines()])
+        diagnosis = self.diagnose(former=former)
+        first = self.summary if diagnosis is None else self._line(diagnosis.value)
+        return "\n".join([first, *self._chain_lines(), *self._remedy_lines()])
 
     def __str__(self) -> str:
         return self.summary
 
     def _why(self) -> str:
-        if self.diagnosis is not None:
-            return self.diagnosis.value
+        if self.reason is Reason.NOT_PINNED:
+            return Diagnosis.WRONG_KEY.value
         if self.reason is Reason.EXPIRED and self.entry is not None:
             return f"the pins of the entry {self.pattern!r} expired on {self.entry.expires:%Y-%m-%d}"
         why = _WHY[self.reason]
@@ -183,19 +168,6 @@ _WHY = {
     Reason.EXPIRED_OK: "the entry's pins have expired, and it leaves the host to OpenSSL then",
     Reason.RESUMED: "resumed a session that this policy accepted",
 }
-
-
-def _pin_of(der: bytes) -> Pin | None:
-    try:
-        return Pin.from_certificate(der)
-    except MalformedCertificate:
-        return None
-
-
-def pins_of(chain: tuple[bytes, ...]) -> set[Pin]:
-    """The pins of both kinds of each certificate that is well-formed."""
-    keys = [(der, _pin_of(der)) for der in chain]
-    return {pin for der, key in keys if key is not None for pin in (key, Pin.from_certificate(der, "cert"))}
 
 
 def subject_of(der: bytes) -> str:

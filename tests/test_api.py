@@ -182,6 +182,7 @@ LAYERS = (
     "encodings",
     "identity",
     "pins",
+    "diagnosis",
     "verdict",
     "policy",
     "formats.common",

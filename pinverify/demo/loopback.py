@@ -15,8 +15,9 @@ from OpenSSL import SSL
 from pinverify.connection import verdict as verdict_of
 from pinverify.context import PinnedContext
 from pinverify.decision import Reason
+from pinverify.diagnosis import Diagnosis
 from pinverify.errors import PinRefused
-from pinverify.verdict import Diagnosis, Verdict, subject_of
+from pinverify.verdict import Verdict, subject_of
 
 __all__ = ["Client", "ForeignSession", "Outcome", "meet", "serving"]
 
@@ -137,7 +138,7 @@ def _short(verdict: Verdict) -> str:
     """Fewer words than `verdict.summary`, for a column of a table."""
     if verdict.reason is Reason.PINNED and verdict.depth is not None:
         return f"depth {verdict.depth}, {subject_of(verdict.chain[verdict.depth])}"
-    if verdict.diagnosis is not None:
+    if verdict.diagnosis in _DIAGNOSES:
         return _DIAGNOSES[verdict.diagnosis]
     if verdict.reason is Reason.OPENSSL:
         return verdict.detail.partition(" (")[0]
@@ -146,6 +147,7 @@ def _short(verdict: Verdict) -> str:
 
 _DIAGNOSES = {
     Diagnosis.WRONG_KEY: "wrong key",
+    Diagnosis.LOCAL_CA: "wrong key",  # all CAs are, here
     Diagnosis.SENT_NOT_VERIFIED: "sent, not verified",
     Diagnosis.CERTIFICATE_HASH: "pin of a certificate, not of a key",
     Diagnosis.KEY_HASH: "pin of a key, not of a certificate",

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a chain has no pinned key: what is known of the pins and of the chain, in one word."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from pinverify.errors import MalformedCertificate
+from pinverify.pins import Kind, Pin
+
+__all__ = ["Diagnosis", "diagnose", "is_public", "pin_of", "pins_of"]
+
+
+class Diagnosis(enum.Enum):
+    """A closer look at NOT_PINNED; the value is a sentence for people."""
+
+    WRONG_KEY = "no certificate of the verified chain has a pinned key"
+    KEY_ROTATED = (
+        "no certificate of the verified chain has a pinned key: the server has another key than before, "
+        "under the same name and the same CA, as after a renewal"
+    )
+    CA_CHANGED = (
+        "no certificate of the verified chain has a pinned key: the server's certificate is of another CA "
+        "than before"
+    )
+    LOCAL_CA = (
+        "no certificate of the verified chain has a pinned key, and the chain ends in a CA that is not in "
+        "the public list (certifi): unless that CA is your own, somebody intercepts the connection"
+    )
+    SENT_NOT_VERIFIED = (
+        "a pinned key is in the chain that the peer sent but not in the one that was verified: either "
+        "OpenSSL built another path to a trust anchor (a cross-signed root), or somebody appended a "
+        "certificate that is not his"
+    )
+    CERTIFICATE_HASH = (
+        "a pin is the hash of a whole certificate of this chain, given where the hash of its key is meant; "
+        "write cert-sha256/… or, better, the key's pin"
+    )
+    KEY_HASH = (
+        "a pin is the hash of a key of this chain, given where the hash of a whole certificate is meant; "
+        "write sha256/… in place of cert-sha256/…"
+    )
+    WRONG_ENCODING = (
+        "a pin is the hash of a key of this chain in another encoding (PEM, hexadecimal, PKCS #1, the bare "
+        "key); it has to be that of the SubjectPublicKeyInfo in DER (RFC 7469 2.4), as `pinverify pins` has it"
+    )
+
+
+def diagnose(
+    chain: Sequence[bytes],
+    sent: Sequence[bytes],
+    allowed: Collection[Pin],
+    *,
+    former: Sequence[bytes] = (),
+) -> Diagnosis:
+    """What is the matter with a verified chain (DER, leaf first) none of whose pins is allowed.
+
+    `sent` is what the peer sent, and `former` a chain that the same host had when it was accepted, if there
+    is one to compare with.
+    """
+    for kind, diagnosis in ((Kind.SPKI, Diagnosis.CERTIFICATE_HASH), (Kind.CERT, Diagnosis.KEY_HASH)):
+        if any(Pin(pin.digest, kind) in allowed for pin in pins_of(chain) if pin.kind is not kind):
+            return diagnosis
+    if not pins_of(sent).isdisjoint(allowed):
+        return Diagnosis.SENT_NOT_VERIFIED
+    digests = {pin.digest for pin in allowed}
+    if any(hashlib.sha256(text).digest() in digests for der in chain for text in _other_encodings(der)):
+        return Diagnosis.WRONG_ENCODING
+    # Of a chain of one there is no CA to speak of: it is self-signed, or nothing but the leaf was looked at.
+    if len(chain) > 1 and not is_public(chain[-1]) and (not former or is_public(former[-1])):
+        return Diagnosis.LOCAL_CA
+    return _compared(chain, former) if former and chain else Diagnosis.WRONG_KEY
+
+
+def _compared(chain: Sequence[bytes], former: Sequence[bytes]) -> Diagnosis:
+    try:
+        now, before = x509.load_der_x509_certificate(chain[0]), x509.load_der_x509_certificate(former[0])
+        if now.issuer != before.issuer:
+            return Diagnosis.CA_CHANGED
+        return Diagnosis.KEY_ROTATED if now.subject == before.subject else Diagnosis.WRONG_KEY
+    except ValueError:  # a name that cannot be read is no name that is the same
+        return Diagnosis.WRONG_KEY
+
+
+def is_public(root_der: bytes) -> bool:
+    """Whether a root is in the public list of CAs that certifi carries, Mozilla's."""
+    return hashlib.sha256(root_der).digest() in _public_roots()
+
+
+@cache
+def _public_roots() -> frozenset[bytes]:
+    import certifi
+
+    pem = Path(certifi.where()).read_text(encoding="utf-8")
+    bodies = re.findall(r"-----BEGIN CERTIFICATE-----(.*?)-----END", pem, re.DOTALL)
+    return frozenset(hashlib.sha256(base64.b64decode(body)).digest() for body in bodies)
+
+
+# -- Pins of certificates that may be malformed --
+
+
+def pin_of(der: bytes) -> Pin | None:
+    """The pin of a certificate's key, or None if it is malformed."""
+    try:
+        return Pin.from_certificate(der)
+    except MalformedCertificate:
+        return None
+
+
+def pins_of(chain: Sequence[bytes]) -> set[Pin]:
+    """The pins of both kinds of each certificate that is well-formed."""
+    keys = [(der, pin_of(der)) for der in chain]
+    return {pin for der, key in keys if key is not None for pin in (key, Pin.from_certificate(der, "cert"))}
+
+
+_ENCODINGS = (
+    (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    (Encoding.PEM, PublicFormat.PKCS1),
+    (Encoding.DER, PublicFormat.PKCS1),
+    (Encoding.X962, PublicFormat.UncompressedPoint),
+    (Encoding.X962, PublicFormat.CompressedPoint),
+    (Encoding.Raw, PublicFormat.Raw),
+    (Encoding.OpenSSH, PublicFormat.OpenSSH),
+)
+
+
+def _other_encodings(der: bytes) -> Iterator[bytes]:
+    """What people hash in place of the SubjectPublicKeyInfo in DER."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return
+    for encoding, form in _ENCODINGS:
+        with suppress(ValueError, TypeError, UnsupportedAlgorithm):  # not every key has every form
+            text = key.public_bytes(encoding, form)
+            yield from (text, text.rstrip(b"\n"))
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    pem = certificate.public_bytes(Encoding.PEM)
+    yield from (
+        spki.hex().encode(),
+        spki.hex().upper().encode(),
+        base64.b64encode(spki),
+        pem,
+        pem.rstrip(b"\n"),
+    )
