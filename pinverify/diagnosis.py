@@ -53,7 +53,7 @@ class Diagnosis(enum.Enum):
     )
     WRONG_ENCODING = (
         "a pin is the hash of a key of this chain in another encoding (PEM, hexadecimal, PKCS #1, the bare "
-        "key); it has to be that of the SubjectPublicKeyInfo in DER (RFC 7469 2.4), as `pinverify pins` has it"
+        "key); it must be that of the SubjectPublicKeyInfo in DER (RFC 7469 2.4); `pinverify pins` prints it"
     )
 
 
