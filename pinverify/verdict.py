@@ -106,6 +106,11 @@ class Verdict:
         first = self.summary if diagnosis is None else self._line(diagnosis.value)
         return "\n".join([first, *self._chain_lines(), *self._remedy_lines()])
 
+    @property
+    def remedy(self) -> str:
+        """The last part of `explain`: what was expected and what to add; "" where pins do not matter."""
+        return "\n".join(self._remedy_lines())
+
     def __str__(self) -> str:
         return self.summary
 
@@ -170,15 +175,17 @@ _WHY = {
 }
 
 
-def subject_of(der: bytes) -> str:
-    """The subject of a certificate as RFC 4514 text, or a word on why there is none.
+def subject_of(der: bytes, *, of_issuer: bool = False) -> str:
+    """The subject of a certificate, or its issuer, as RFC 4514 text, or a word on why there is none.
 
     It is the peer's to choose, and goes into logs and onto terminals: what is not printable is escaped.
     """
     from cryptography import x509
 
     try:
-        text = x509.load_der_x509_certificate(der).subject.rfc4514_string() or "(empty subject)"
+        certificate = x509.load_der_x509_certificate(der)
+        name = certificate.issuer if of_issuer else certificate.subject
+        text = name.rfc4514_string() or "(empty)"
     except ValueError:
-        return "(unreadable subject)"
+        return "(unreadable)"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

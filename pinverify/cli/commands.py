@@ -60,7 +60,8 @@ def pins(source: str, form: str, connect_timeout: float) -> None:
 
 @cli.command()
 @click.argument("address", metavar="HOST[:PORT]")
-@click.option("--pin", "pins", multiple=True, required=True, help="A pin that is allowed; may be repeated.")
+@click.option("--pin", "pins", multiple=True, help="A pin that is allowed; may be repeated.")
+@click.option("--policy", metavar="POLICY.toml", help="A policy file, in place of pins.")
 @click.option(
     "--trust",
     default="system",
@@ -69,17 +70,42 @@ def pins(source: str, form: str, connect_timeout: float) -> None:
     help="The CAs, in PEM. pins: none, the server's own key must be pinned.",
 )
 @click.option("--name", help="The name that the certificate must have, if it is not HOST.")
+@click.option(
+    "--former",
+    metavar="FILE",
+    help="A chain that the host had before, in PEM: to tell a rotated key from another CA.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "table", "text", "json"]),
+    default="auto",
+    show_default=True,
+    help="auto: with the chain as a table on a terminal, else as text.",
+)
 @_timeout
-def check(address: str, pins: tuple[str, ...], trust: str, name: str | None, connect_timeout: float) -> None:
-    """Open a pinned connection and print the verdict.
+def check(
+    address: str,
+    pins: tuple[str, ...],
+    policy: str | None,
+    trust: str,
+    name: str | None,
+    former: str | None,
+    form: str,
+    connect_timeout: float,
+) -> None:
+    """Open a pinned connection, print the verdict, and what is the matter if there is something.
 
     Exit status: 0 accepted, 1 refused, 2 wrong usage, 3 no connection, or TLS failed before there was a
     verdict.
     """
     from pinverify.cli.check import check as run
+    from pinverify.cli.listing import certificates_in
+    from pinverify.cli.show import show_verdict
 
-    verdict = run(address, pins, trust=trust, name=name, timeout=connect_timeout)
-    click.echo(verdict.explain())
+    before = tuple(certificates_in(former)) if former is not None else ()
+    verdict = run(address, pins, policy, trust=trust, name=name, timeout=connect_timeout)
+    show_verdict(verdict, form, former=before)
     raise SystemExit(0 if verdict.accepted else 1)
 
 

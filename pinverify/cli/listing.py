@@ -19,7 +19,7 @@ from pinverify.errors import MalformedCertificate, shown
 from pinverify.pins import Pin
 from pinverify.verdict import subject_of
 
-__all__ = ["Entry", "Listing", "listing_of"]
+__all__ = ["Entry", "Listing", "certificates_in", "listing_of"]
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
@@ -61,7 +61,7 @@ def listing_of(source: str, timeout: float) -> Listing:
     Raises click's exceptions: of usage, or NoConnection.
     """
     if source == "-" or Path(source).exists():
-        return Listing(source, _entries(_from_file(source)), None)
+        return Listing(source, _entries(certificates_in(source)), None)
     if os.sep in source and "://" not in source:
         raise click.UsageError(f"there is no file {shown(source)}")
     with invalid_input():
@@ -72,7 +72,8 @@ def listing_of(source: str, timeout: float) -> Listing:
     return Listing(source, _entries(sent), note)
 
 
-def _from_file(source: str) -> list[bytes]:
+def certificates_in(source: str) -> list[bytes]:
+    """The certificates of a file ("-" is standard input) as DER. Raises click's error of usage."""
     try:
         content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         ders = [base64.b64decode(b"".join(body.split()), validate=True) for body in _PEM.findall(content)]

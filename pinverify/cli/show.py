@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from pinverify.cli.chain import Link, links
 from pinverify.cli.listing import Entry, Listing
+from pinverify.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from pinverify.demo import Cost, Result
 
-__all__ = ["show_demo", "show_listing"]
+__all__ = ["show_demo", "show_listing", "show_verdict"]
 
 _PIPED_WIDTH = 100  # of tables that no terminal sets a width for
 
@@ -62,6 +64,52 @@ def _print_table(listing: Listing) -> None:
     if listing.note:
         console.print(listing.note, style="bold yellow")
     _print(console, table)
+
+
+def show_verdict(verdict: Verdict, form: str, *, former: tuple[bytes, ...]) -> None:
+    """Prints a verdict with its whole chain."""
+    if form == "auto":
+        form = "table" if sys.stdout.isatty() else "text"
+    if form == "json":
+        click.echo(json.dumps(_verdict_as_json(verdict, former), indent=2, ensure_ascii=False))
+    elif form == "text":
+        click.echo(verdict.explain(former=former))
+    else:
+        console = _console()
+        table = _table("depth", "certificate", "key", "sent", "days left", "pinned")
+        for link in links(verdict):
+            table.add_row(*_link_row(link), style="bold green" if link.matched else "")
+        first, *_ = verdict.explain(former=former).splitlines()
+        _print(console, f"{first}\n")
+        _print(console, table)
+        _print(console, f"\n{verdict.remedy}" if verdict.remedy else "")
+
+
+def _link_row(link: Link) -> tuple[str, ...]:
+    depth = "not verified" if link.depth is None else str(link.depth)
+    # One below the other, since a pin must not be broken.
+    certificate = f"{link.subject}\n  issued by {link.issuer}\n  {link.pin}"
+    days = "" if link.days_left is None else str(link.days_left)
+    return depth, certificate, link.key, _yes(link.sent), days, _yes(link.matched)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _verdict_as_json(verdict: Verdict, former: tuple[bytes, ...]) -> dict[str, object]:
+    diagnosis = verdict.diagnose(former=former)
+    return {
+        "accepted": verdict.accepted,
+        "reason": verdict.reason.name,
+        "diagnosis": diagnosis and diagnosis.name,
+        "host": verdict.host,
+        "entry": verdict.pattern,
+        "depth": verdict.depth,
+        "summary": verdict.summary,
+        "chain": [link._asdict() for link in links(verdict)],
+        "expected": [str(pin) for pin in verdict.expected],
+    }
 
 
 def show_demo() -> bool:
@@ -109,7 +157,10 @@ def _console() -> Console:
 
     # A terminal has its width; elsewhere COLUMNS may say one. No markup: subjects are other people's words.
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"  # nor bold type, then
+    return Console(
+        file=sys.stdout, width=width, color_system=colours, markup=False, highlight=False, emoji=False
+    )
 
 
 def _print(console: Console, what: Table | str) -> None:
