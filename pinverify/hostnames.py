@@ -21,13 +21,17 @@ from pinverify.errors import InvalidHost, shown
 
 __all__ = [
     "Match",
+    "HTTPS",
     "candidate_patterns",
     "canonical_host",
     "canonical_pattern",
     "canonical_sni",
+    "host_and_port",
     "host_ip",
     "split_pattern",
 ]
+
+HTTPS = 443  # the port where none is said
 
 _NAME_MAX = 253
 _GIVEN_MAX = 1000  # before IDNA, which may drop characters, and is slow for very long names (CVE-2024-3651)
@@ -50,6 +54,9 @@ _FOREIGN = (
     (re.compile(r"\](:)|\A[^:]*(:)[^:]*\Z"), "a port", _WHOLE_NAME + ", without a port"),
     (re.compile(r"[:\[\]]"), "part of an IPv6 address, which the whole is not", _BARE_IPV6),
 )
+
+
+_ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 
 
 class Match(enum.IntEnum):
@@ -102,6 +109,22 @@ def canonical_pattern(text: str | bytes) -> str:
     if match is Match.ONE_LABEL and len(name) > _NAME_MAX - len("x."):
         raise _invalid(text, f"no host fits it: one label more, and there are more than {_NAME_MAX} octets")
     return prefix + name
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """The canonical host and the port, by default 443, of HOST[:PORT]. Raises InvalidHost.
+
+    An IPv6 address stands in brackets, as in a URL (RFC 3986 3.2.2).
+    """
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        if text.count(":") > 1 and "://" not in text:
+            raise InvalidHost(f"{shown(text)}: write an IPv6 address in brackets, as '[2001:db8::1]:443'")
+        raise InvalidHost(f"{shown(text)} is not HOST[:PORT], as 'api.example.com' or 'api.example.com:8443'")
+    port = int(found["port"] or HTTPS)
+    if not 0 < port < 1 << 16:
+        raise InvalidHost(f"{shown(text)}: there is no port {port}")
+    return canonical_host(found["host"]), port
 
 
 def split_pattern(pattern: str) -> tuple[Match, str]:

@@ -16,7 +16,7 @@ from pinverify.context import client_context
 from pinverify.diagnosis import pins_of
 from pinverify.engine import openssl
 from pinverify.errors import PinRefused
-from pinverify.hostnames import Match, split_pattern
+from pinverify.hostnames import HTTPS, Match, split_pattern
 from pinverify.lint import SOON, Finding, Severity
 from pinverify.pins import PinSet
 from pinverify.policy import Policy
@@ -24,8 +24,6 @@ from pinverify.trust import TrustSource
 from pinverify.verdict import Verdict, subject_of
 
 __all__ = ["lint_live"]
-
-_HTTPS = 443
 
 
 def lint_live(
@@ -47,7 +45,7 @@ def lint_live(
         if match is Match.ONE_LABEL:
             yield entry.info("not-asked", "a wildcard names no host to ask", "ask one of its hosts by name")
         else:
-            yield from _ask(entry, (addresses or {}).get(host, (host, _HTTPS)), trust, timeout)
+            yield from _ask(entry, (addresses or {}).get(host, (host, HTTPS)), trust, timeout)
 
 
 class _Entry(NamedTuple):

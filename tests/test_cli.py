@@ -21,7 +21,7 @@ from support import intermediate, leaf, make_node, root, server_ssl, serving
 
 from pinverify import InvalidHost
 from pinverify.cli.commands import cli
-from pinverify.cli.peer import address
+from pinverify.hostnames import host_and_port
 
 HOST = "localhost"
 ACCEPTED, REFUSED, USAGE, NO_CONNECTION = 0, 1, 2, 3
@@ -314,7 +314,7 @@ def test_wrong_usage(args: list[object]) -> None:
 )
 def test_address(text: str, expected: tuple[str, int]) -> None:
     """HOST[:PORT] is read as people write it."""
-    assert address(text) == expected
+    assert host_and_port(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_address(text: str, expected: tuple[str, int]) -> None:
 def test_no_address(text: str) -> None:
     """What is ambiguous or no address is an error."""
     with pytest.raises(InvalidHost):
-        address(text)
+        host_and_port(text)
 
 
 # -- The program --

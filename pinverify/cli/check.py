@@ -10,12 +10,12 @@ from dataclasses import replace
 import click
 from OpenSSL import SSL
 
-from pinverify.cli.peer import address, invalid_input, no_connection
+from pinverify.cli.peer import invalid_input, no_connection
 from pinverify.connection import connect, verdict
 from pinverify.context import client_context
 from pinverify.engine import openssl
 from pinverify.errors import PinRefused
-from pinverify.hostnames import canonical_host
+from pinverify.hostnames import canonical_host, host_and_port
 from pinverify.policy import Policy
 from pinverify.verdict import Verdict
 
@@ -31,7 +31,7 @@ def check(
     if bool(pins) == (policy is not None):
         raise click.UsageError("say by what: --pin PIN, once or more, or --policy FILE")
     with invalid_input():
-        where = address(peer)
+        where = host_and_port(peer)
         host = canonical_host(name or where[0])
         context = client_context({host: pins} if policy is None else Policy.load(policy), trust=trust)
     try:

@@ -11,9 +11,9 @@ from dataclasses import asdict
 
 import click
 
-from pinverify.cli.peer import address, invalid_input
+from pinverify.cli.peer import invalid_input
 from pinverify.errors import InvalidHost
-from pinverify.hostnames import canonical_host
+from pinverify.hostnames import canonical_host, host_and_port
 from pinverify.lint import Finding, Severity, lint
 from pinverify.policy import Policy
 
@@ -56,7 +56,7 @@ def _connect_to(text: str) -> tuple[str, tuple[str, int]]:
     host, equals, where = text.partition("=")
     if not equals:
         raise InvalidHost(f"{text!r} is not HOST=ADDRESS[:PORT]")
-    return canonical_host(host), address(where)
+    return canonical_host(host), host_and_port(where)
 
 
 def _as_text(finding: Finding) -> str:

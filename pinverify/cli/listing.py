@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import click
 from cryptography import x509
 
-from pinverify.cli.peer import address, invalid_input, no_connection, sent_by
+from pinverify.cli.peer import invalid_input, no_connection, sent_by
 from pinverify.errors import MalformedCertificate, shown
+from pinverify.hostnames import host_and_port
 from pinverify.pins import Pin
 from pinverify.verdict import subject_of
 
@@ -65,7 +66,7 @@ def listing_of(source: str, timeout: float) -> Listing:
     if os.sep in source and "://" not in source:
         raise click.UsageError(f"there is no file {shown(source)}")
     with invalid_input():
-        host, port = address(source)
+        host, port = host_and_port(source)
     with no_connection(f"{source} (there is no file of that name)"):
         sent = sent_by(host, port, timeout)
     note = f"NOT VERIFIED: this is what {source} sends; anybody in between could have sent it"

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A peer as people write it, HOST[:PORT], and the certificates that it sends."""
+"""The certificates that a peer sends, and what becomes of errors on the command line."""
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -13,13 +12,10 @@ import click
 from OpenSSL import SSL
 
 from pinverify.engine import openssl
-from pinverify.errors import InvalidHost, PinRefused, PinverifyError, shown
-from pinverify.hostnames import canonical_host, host_ip
+from pinverify.errors import PinRefused, PinverifyError
+from pinverify.hostnames import host_ip
 
-__all__ = ["NoConnection", "address", "invalid_input", "no_connection", "sent_by"]
-
-_ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
-_HTTPS = 443
+__all__ = ["NoConnection", "invalid_input", "no_connection", "sent_by"]
 
 
 class NoConnection(click.ClickException):
@@ -48,22 +44,6 @@ def no_connection(whom: str) -> Iterator[None]:
         raise NoConnection(f"no connection to {whom}: {error.strerror or error}") from error
     except SSL.Error as error:
         raise NoConnection(f"TLS with {whom} failed: {_text(error)}") from error
-
-
-def address(text: str) -> tuple[str, int]:
-    """The canonical host and the port, by default 443, of HOST[:PORT]. Raises InvalidHost.
-
-    An IPv6 address stands in brackets, as in a URL (RFC 3986 3.2.2).
-    """
-    found = _ADDRESS.fullmatch(text)
-    if found is None:
-        if text.count(":") > 1 and "://" not in text:
-            raise InvalidHost(f"{shown(text)}: write an IPv6 address in brackets, as '[2001:db8::1]:443'")
-        raise InvalidHost(f"{shown(text)} is not HOST[:PORT], as 'api.example.com' or 'api.example.com:8443'")
-    port = int(found["port"] or _HTTPS)
-    if not 0 < port < 1 << 16:
-        raise InvalidHost(f"{shown(text)}: there is no port {port}")
-    return canonical_host(found["host"]), port
 
 
 def sent_by(host: str, port: int, timeout: float) -> tuple[bytes, ...]:
