@@ -26,8 +26,7 @@ enum {
 #define PV_DER_CONTEXT_CONSTRUCTED(n) (0xa0 | (n))
 
 // pv_der_any takes one element of any tag. |*out_tag| is its identifier octet, |*out_contents| its contents
-// octets and
-// |*out_element| all of it.
+// octets and |*out_element| all of it.
 PV_MUST_USE int pv_der_any(pv_slice *in, uint8_t *out_tag, pv_slice *out_contents, pv_slice *out_element);
 
 // pv_der_get takes an element that must have the tag |tag| and gives its contents.

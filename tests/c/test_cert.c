@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The walk over a certificate: a vector for each defect, named for it, each ending at a page that is not
-// mapped. Real certificates are walked in tests/test_vectors.py, beside OpenSSL and the engine in Python.
+// The walk over a certificate: a vector for each defect, named for it, in a minimal and in real certificates,
+// each ending at a page that is not mapped. Many more real ones are walked in tests/test_vectors.py, beside
+// OpenSSL and the engine in Python.
 
 #include "check.h"
 
 #include "certificate.h"
 #include "pv_cert.h"
 #include "pv_der.h"
+#include "pv_sha256.h"
+#include "vectors.h"
 
 #define SIXTY_FOUR_KIB 0x10000
 
@@ -20,6 +23,7 @@ static const struct {
   enum pv_status status;
 } vectors[] = {
     {"version 3", VERSION, OCTETS("\xa0\x03\x02\x01\x02"), PV_OK},
+    {"version: none, which is 1", VERSION, OCTETS(""), PV_OK},
     {"version: empty", VERSION, OCTETS("\xa0\x00"), PV_BAD_VERSION},
     {"version: no INTEGER", VERSION, OCTETS("\xa0\x03\x04\x01\x02"), PV_BAD_VERSION},
     {"version: two of them", VERSION, OCTETS("\xa0\x06\x02\x01\x02\x02\x01\x02"), PV_BAD_VERSION},
@@ -40,10 +44,11 @@ static const struct {
     {"issuer: missing, so that the key is taken for the subject", ISSUER, OCTETS(""), PV_BAD_SPKI},
     {"validity: length not minimal", VALIDITY, OCTETS("\x30\x81\x00"), PV_BAD_VALIDITY},
     {"validity: length not minimal, two octets", VALIDITY, OCTETS("\x30\x82\x00\x00"), PV_BAD_VALIDITY},
+    {"validity: length of three octets", VALIDITY, OCTETS("\x30\x83\x00\x00\x00"), PV_BAD_VALIDITY},
     {"validity: indefinite length", VALIDITY, OCTETS("\x30\x80\x00\x00"), PV_BAD_VALIDITY},
     {"validity: a UTCTime alone", VALIDITY, OCTETS("\x17\x00"), PV_BAD_VALIDITY},
     {"subject: SET", SUBJECT, OCTETS("\x31\x00"), PV_BAD_SUBJECT},
-    {"subject: reaches past tbsCertificate", SUBJECT, OCTETS("\x30\x7f"), PV_BAD_SUBJECT},
+    {"subject: reaches past tbsCertificate", SUBJECT, OCTETS("\x30\x82\xff\xff"), PV_BAD_SUBJECT},
     {"SPKI algorithm: missing", SPKI_ALGORITHM, OCTETS(""), PV_BAD_SPKI_ALGORITHM},
     {"SPKI algorithm: no OID", SPKI_ALGORITHM, OCTETS("\x30\x02\x05\x00"), PV_BAD_SPKI_ALGORITHM},
     {"SPKI algorithm: two parameters", SPKI_ALGORITHM, OCTETS("\x30\x09\x06\x03\x2b\x65\x70\x05\x00\x05\x00"),
@@ -63,6 +68,7 @@ static const struct {
     {"[2] ahead of [1]", ISSUER_UID, OCTETS("\x82\x02\x00u\x81\x02\x00u"), PV_BAD_TBS_TRAILING},
     {"[2] twice", SUBJECT_UID, OCTETS("\x82\x02\x00u\x82\x02\x00u"), PV_BAD_TBS_TRAILING},
     {"[2] 8 unused bits", SUBJECT_UID, OCTETS("\x82\x02\x08u"), PV_BAD_SUBJECT_UID},
+    {"no extensions", EXTENSIONS, OCTETS(""), PV_OK},
     {"[3]", EXTENSIONS, OCTETS("\xa3\x02\x30\x00"), PV_OK},
     {"[3] empty", EXTENSIONS, OCTETS("\xa3\x00"), PV_BAD_EXTENSIONS},
     {"[3] without its SEQUENCE", EXTENSIONS, OCTETS("\xa3\x02\x05\x00"), PV_BAD_EXTENSIONS},
@@ -86,11 +92,13 @@ static const struct {
 
 static const pv_slice untouched = {(const uint8_t *)"untouched", 9};
 static uint8_t buffer[2 * SIXTY_FOUR_KIB];
+static int seen[PV_BAD_CERTIFICATE_TRAILING + 1];  // each status must have come up in the end
 
 // walk expects |status| of the first |len| octets of |buffer|, and on success the |spki| that is in them.
 static void walk(const char *why, size_t len, enum pv_status status, pv_slice spki) {
   const uint8_t *octets = guarded(buffer, len);
   pv_slice found = untouched;
+  seen[status] = 1;
   CHECK_NAMED(pv_cert_spki(pv_slice_of(octets, len), &found) == status, why);
   if (status == PV_OK) {
     CHECK_NAMED(found.data == octets + (spki.data - buffer) && found.len == spki.len, why);
@@ -99,37 +107,113 @@ static void walk(const char *why, size_t len, enum pv_status status, pv_slice sp
   }
 }
 
-static void test_vectors(void) {
-  pv_slice parts[PARTS], spki;
-  memcpy(big, "\xa3\x83\x01\x00\x3b", 5);
-  walk("minimal", assemble(minimal, buffer, &spki), PV_OK, spki);
-  CHECK(spki.len == 16 && spki.data[0] == 0x30 && spki.data[1] == 14);
-  for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
-    memcpy(parts, minimal, sizeof parts);
-    parts[vectors[i].part] = vectors[i].octets;
-    walk(vectors[i].why, assemble(parts, buffer, &spki), vectors[i].status, spki);
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define BASES (2 + COUNT(real))
+
+// base gives the parts of a certificate without defects: a minimal one, one with every optional part, real
+// ones.
+static const pv_slice *base(size_t i) {
+  static pv_slice all[PARTS];
+  if (i == 0) return minimal;
+  if (i > 1) return real[i - 2].parts;
+  memcpy(all, minimal, sizeof all);
+  all[VERSION] = (pv_slice)OCTETS("\xa0\x03\x02\x01\x02");
+  all[ISSUER_UID] = (pv_slice)OCTETS("\x81\x02\x00u");
+  all[SUBJECT_UID] = (pv_slice)OCTETS("\x82\x02\x00u");
+  all[EXTENSIONS] = (pv_slice)OCTETS("\xa3\x02\x30\x00");
+  return all;
+}
+
+static int has_digest(const uint8_t *octets, size_t len, const char *sha256) {
+  uint8_t digest[PV_SHA256_SIZE];
+  pv_sha256(octets, len, digest);
+  return memcmp(digest, sha256, sizeof digest) == 0;
+}
+
+// The walk finds the keys where `cryptography` has them: what they hash to are the pins.
+static void test_real(void) {
+  for (size_t i = 0; i < COUNT(real); i++) {
+    pv_slice spki;
+    size_t len = assemble(real[i].parts, buffer, &spki);
+    CHECK_NAMED(has_digest(buffer, len, real[i].certificate_sha256), real[i].name);
+    spki = pv_slice_of(buffer + real[i].spki_offset, real[i].spki_len);
+    CHECK_NAMED(has_digest(spki.data, spki.len, real[i].spki_sha256), real[i].name);
+    walk(real[i].name, len, PV_OK, spki);
   }
 }
 
-// Every optional part at once; cut short anywhere, or with one octet changed, it never crashes, and what is
-// cut short is never taken.
-static void test_truncations_and_changes(void) {
-  pv_slice parts[PARTS], spki, found;
-  memcpy(parts, minimal, sizeof parts);
-  parts[VERSION] = vectors[0].octets;
-  parts[ISSUER_UID] = (pv_slice)OCTETS("\x81\x02\x00u");
-  parts[SUBJECT_UID] = (pv_slice)OCTETS("\x82\x02\x00u");
-  parts[EXTENSIONS] = (pv_slice)OCTETS("\xa3\x02\x30\x00");
-  size_t len = assemble(parts, buffer, &spki);
-  walk("all parts", len, PV_OK, spki);
-  for (size_t cut = 0; cut < len; cut++) walk("cut short", cut, PV_BAD_CERTIFICATE, spki);
-  for (size_t i = 0; i < len; i++) {
-    uint8_t *octets = guarded(buffer, len);
+static void test_vectors(void) {
+  pv_slice parts[PARTS], spki;
+  memcpy(big, "\xa3\x83\x01\x00\x3b", 5);
+  for (size_t b = 0; b < BASES; b++) {
+    walk("no defect", assemble(base(b), buffer, &spki), PV_OK, spki);
+    for (size_t i = 0; i < COUNT(vectors); i++) {
+      memcpy(parts, base(b), sizeof parts);
+      parts[vectors[i].part] = vectors[i].octets;
+      walk(vectors[i].why, assemble(parts, buffer, &spki), vectors[i].status, spki);
+    }
+  }
+}
+
+// The headers of the levels that are entered: a tag other than SEQUENCE's, and lengths that DER does not have
+// or that reach too far.
+static void test_levels(void) {
+  static const uint8_t lengths[] = {0x7f, 0x80, 0x81, 0x83, 0xff};
+  pv_slice spki;
+  for (size_t b = 0; b < BASES; b++) {
+    size_t len = assemble(base(b), buffer, &spki);
+    size_t tbs = 2 + (buffer[1] < 0x80 ? 0 : buffer[1] & 0x7fU);
+    size_t starts[] = {0, tbs, (size_t)(spki.data - buffer)};
+    enum pv_status statuses[] = {PV_BAD_CERTIFICATE, PV_BAD_TBS, PV_BAD_SPKI};
+    for (size_t level = 0; level < COUNT(starts); level++) {
+      uint8_t *header = buffer + starts[level], tag = header[0], length = header[1];
+      for (unsigned value = 0; value < 256; value++) {
+        header[0] = (uint8_t)value;
+        walk("tag of a level", len, value == tag ? PV_OK : statuses[level], spki);
+      }
+      header[0] = tag;
+      for (size_t i = length < 0x80 ? 0 : 1; i < COUNT(lengths); i++) {
+        header[1] = lengths[i];
+        if (lengths[i] != length) walk("length of a level", len, statuses[level], spki);
+      }
+      header[1] = length;
+    }
+  }
+  walk("nothing", 0, PV_BAD_CERTIFICATE, spki);
+  memcpy(buffer, "\x30\x00", 2);
+  walk("an empty SEQUENCE", 2, PV_BAD_TBS, spki);
+}
+
+// Cut short anywhere or with any octet behind it, no certificate is taken.
+static void test_ends(void) {
+  pv_slice spki;
+  for (size_t b = 0; b < BASES; b++) {
+    size_t len = assemble(base(b), buffer, &spki);
+    for (size_t cut = 0; cut < len; cut++) walk("cut short", cut, PV_BAD_CERTIFICATE, spki);
     for (unsigned value = 0; value < 256; value++) {
-      octets[i] = (uint8_t)value;
-      found = untouched;
-      if (pv_cert_spki(pv_slice_of(octets, len), &found) != PV_OK) CHECK(found.data == untouched.data);
-      if (found.data != untouched.data) CHECK(found.len <= len && found.data >= octets);
+      buffer[len] = (uint8_t)value;
+      walk("an octet behind it", len + 1, PV_BAD_TRAILING, spki);
+    }
+  }
+}
+
+// With any one octet changed to anything the walk stays in bounds, and so does what it finds.
+static void test_changes(void) {
+  pv_slice spki;
+  for (size_t b = 0; b < BASES; b++) {
+    size_t len = assemble(base(b), buffer, &spki);
+    uint8_t *octets = guarded(buffer, len);
+    for (size_t i = 0; i < len; i++) {
+      for (unsigned value = 0; value < 256; value++) {
+        pv_slice found = untouched;
+        octets[i] = (uint8_t)value;
+        if (pv_cert_spki(pv_slice_of(octets, len), &found) != PV_OK) {
+          CHECK(found.data == untouched.data && found.len == untouched.len);
+        } else {
+          CHECK(found.data > octets && found.len < len && found.data + found.len < octets + len);
+        }
+      }
+      octets[i] = buffer[i];
     }
   }
 }
@@ -155,8 +239,12 @@ static void test_size(void) {
 }
 
 int main(void) {
+  test_real();
   test_vectors();
-  test_truncations_and_changes();
+  test_levels();
+  test_ends();
+  test_changes();
   test_size();
+  for (int status = PV_OK; status <= PV_BAD_CERTIFICATE_TRAILING; status++) CHECK(seen[status]);
   return check_summary();
 }

@@ -78,16 +78,18 @@ static void test_lengths(void) {
     size_t header = put_header(octets, sizes[i]);
     CHECK(takes(octets, header + sizes[i], header, sizes[i]));
     CHECK(takes(octets, header + sizes[i] + 1, header, sizes[i]));
-    for (size_t len = 0; len < header + sizes[i]; len += len < 8 ? 1 : 97) CHECK(!takes(octets, len, 0, 0));
+    for (size_t len = 0; len < header + sizes[i]; len += len < 0x200 ? 1 : 97)
+      CHECK(!takes(octets, len, 0, 0));
     if (sizes[i] != 0) CHECK(!takes(octets, header + sizes[i] - 1, 0, 0));
   }
   size_t header = put_header(octets, PV_DER_MAX_CONTENTS + 1);
   CHECK(!takes(octets, header + PV_DER_MAX_CONTENTS + 1, 0, 0));
 }
 
-// Every input of up to two octets and every header of three: what the header alone says must be what happens.
+// Every input of up to two octets and every header with one octet of length: what the header alone says must
+// be what happens.
 static void test_all_headers(void) {
-  static uint8_t octets[3 + 0xff];
+  static uint8_t octets[4 + 0xff];
   for (unsigned tag = 0; tag < 256; tag++) {
     octets[0] = (uint8_t)tag;
     CHECK(!takes(octets, 1, 0, 0));
@@ -100,16 +102,48 @@ static void test_all_headers(void) {
       octets[1] = 0x81;
       octets[2] = (uint8_t)length;
       CHECK(takes(octets, 3 + length, 3, length) == (low_tag && length >= 0x80));
+      octets[1] = 0x82;
       octets[2] = 0;
+      octets[3] = (uint8_t)length;
+      CHECK(!takes(octets, 4 + length, 0, 0));
     }
   }
 }
 
-static void test_typed_getters(void) {
+// gets says whether pv_der_get and pv_der_skip take an element of |wanted|, and checks that they agree and on
+// failure touch nothing.
+static int gets(pv_slice all, uint8_t wanted) {
+  pv_slice in = all, rest = all, contents = untouched;
+  int got = pv_der_get(&in, wanted, &contents);
+  CHECK(pv_der_skip(&rest, wanted) == got && same(in, rest));
+  CHECK(got || (same(in, all) && same(contents, untouched)));
+  return got;
+}
+
+// Each tag is itself alone: also where only the class or the bit for constructed (X.690 8.1.2) differs.
+static void test_all_tags(void) {
+  for (unsigned tag = 0; tag < 256; tag++) {
+    uint8_t octets[] = {(uint8_t)tag, 1, 'x'};
+    pv_slice all = pv_slice_of(guarded(octets, sizeof octets), sizeof octets);
+    for (unsigned wanted = 0; wanted < 256; wanted++) {
+      CHECK(gets(all, (uint8_t)wanted) == (tag == wanted && (tag & 0x1f) != 0x1f));
+      CHECK(pv_der_next_is(all, (uint8_t)wanted) == (tag == wanted));
+    }
+    CHECK(!gets(pv_slice_of(guarded(octets, 2), 2), (uint8_t)tag));
+  }
+}
+
+static void test_nothing(void) {
+  pv_slice nothing = pv_slice_of(NULL, 0), front = untouched;
+  CHECK(!gets(nothing, PV_DER_SEQUENCE) && !pv_der_next_is(nothing, PV_DER_SEQUENCE));
+  CHECK(!pv_der_next_is(nothing, 0) && !pv_der_is_bit_string(nothing));
+  CHECK(!pv_slice_take(&nothing, 1, &front) && !pv_slice_take(&nothing, SIZE_MAX, &front));
+  CHECK(same(nothing, pv_slice_of(NULL, 0)) && same(front, untouched));
+  CHECK(pv_slice_take(&nothing, 0, &front) && same(front, nothing));
+}
+
+static void test_sequence_of_getters(void) {
   pv_slice all = pv_slice_of(guarded("\x02\x01\x07\x30\x00", 5), 5), in = all, contents = untouched;
-  CHECK(!pv_der_get(&in, PV_DER_SEQUENCE, &contents) && !pv_der_skip(&in, PV_DER_SEQUENCE));
-  CHECK(same(in, all) && same(contents, untouched));
-  CHECK(pv_der_next_is(in, PV_DER_INTEGER) && !pv_der_next_is(in, PV_DER_SEQUENCE));
   CHECK(pv_der_get(&in, PV_DER_INTEGER, &contents));
   CHECK(contents.len == 1 && contents.data[0] == 7);
   CHECK(pv_der_next_is(in, PV_DER_SEQUENCE) && pv_der_skip(&in, PV_DER_SEQUENCE));
@@ -123,11 +157,11 @@ static int is_bit_string(const char *octets, size_t len) {
 // X.690 8.6.2.2, 8.6.2.3, 11.2.1.
 static void test_bit_strings(void) {
   CHECK(!is_bit_string("", 0));
-  CHECK(is_bit_string("\x00", 1));
-  CHECK(!is_bit_string("\x01", 1));  // a bit to leave unused, and none there
   CHECK(!is_bit_string("\x08\x00", 2));
   CHECK(!is_bit_string("\xff\x00", 2));
   for (unsigned unused = 0; unused < 256; unused++) {
+    char count = (char)unused;
+    CHECK(is_bit_string(&count, 1) == (unused == 0));  // no bits are there to leave unused
     for (unsigned last = 0; last < 256; last++) {
       char octets[3] = {(char)unused, (char)0xff, (char)last};
       int expected = unused < 8 && (last & ((1U << unused) - 1)) == 0;
@@ -140,7 +174,9 @@ int main(void) {
   test_elements();
   test_lengths();
   test_all_headers();
-  test_typed_getters();
+  test_all_tags();
+  test_nothing();
+  test_sequence_of_getters();
   test_bit_strings();
   return check_summary();
 }

@@ -4,13 +4,15 @@
 
 #include "check.h"
 
+#include <errno.h>
+
 #include "pv_ct.h"
 #include "pv_pinset.h"
 #include "pv_sha256.h"
 
 #define MOST 100000
 
-static uint8_t digests[MOST][32];
+static uint8_t digests[MOST + 1][32];  // one more, which is in no set
 
 // fill makes |count| digests that look like SHA-256's, because they are.
 static void fill(uint32_t count) {
@@ -32,27 +34,30 @@ static void test_equality(void) {
   CHECK(pv_ct_equal32(a, b) == 0 && pv_ct_equal32(a, a) == 1 && pv_ct_equal32(b, b) == 1);
 }
 
-// holds says whether the set finds |digest|, and no digest that differs from it in one bit.
+// holds says whether the set finds |digest|, and no digest that differs from it in one bit. It reads 32 bytes
+// and no more.
 static int holds(const struct pv_pinset *set, const uint8_t digest[32]) {
-  uint8_t near[32];
-  memcpy(near, digest, 32);
+  uint8_t *near = guarded(digest, 32);
   for (int bit = 0; bit < 256; bit++) {
     near[bit / 8] ^= (uint8_t)(1 << bit % 8);
     CHECK(!pv_pinset_contains(set, near));
     near[bit / 8] ^= (uint8_t)(1 << bit % 8);
   }
-  return pv_pinset_contains(set, digest);
+  return pv_pinset_contains(set, near);
 }
 
 static void test_sizes(void) {
-  static const size_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 1000, 1024, MOST - 1};
+  static const size_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 1000, 1024, MOST};
   static const uint64_t seeds[] = {0, 1, 2, UINT64_MAX, 0x8000000000000000U, 0x0123456789abcdefU};
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
     size_t size = sizes[s], step = size / 50 + 1;
     for (size_t k = 0; k < sizeof seeds / sizeof seeds[0]; k++) {
       struct pv_pinset set;
       CHECK(pv_pinset_build(digests[0], size, seeds[k], &set));
-      CHECK(set.count == size && set.starts[(size_t)1 << set.bits] == size);
+      // What the time of a look-up rests on: an odd multiplier, and from one to two buckets for each digest.
+      size_t buckets = (size_t)1 << set.bits;
+      CHECK((set.key & 1) == 1 && buckets >= size && buckets < 2 * size);
+      CHECK(set.count == size && set.starts[buckets] == size);
       for (size_t i = 0; i < size; i += step) CHECK(holds(&set, digests[i]));
       CHECK(pv_pinset_contains(&set, digests[size - 1]));
       CHECK(!pv_pinset_contains(&set, digests[size]));
@@ -87,23 +92,35 @@ static void test_one_bucket(void) {
   pv_pinset_free(&set);
 }
 
+// Copies of a digest are no hindrance. The set has its own of all of them: what it was built from ends at a
+// page that is not mapped, and is overwritten by the look-ups.
 static void test_repetitions(void) {
-  uint8_t twice[3][32];
+  uint8_t some[7][32];
   struct pv_pinset set;
-  for (int i = 0; i < 3; i++) memcpy(twice[i], digests[i % 2], 32);
-  CHECK(pv_pinset_build(twice[0], 3, 99, &set));
+  for (int i = 0; i < 7; i++) memcpy(some[i], digests[i % 3 == 0], 32);
+  CHECK(pv_pinset_build(guarded(some, sizeof some), 7, 99, &set));
   CHECK(holds(&set, digests[0]) && holds(&set, digests[1]) && !pv_pinset_contains(&set, digests[2]));
+  pv_pinset_free(&set);
+  for (int i = 0; i < 7; i++) memcpy(some[i], digests[0], 32);
+  CHECK(pv_pinset_build(guarded(some, sizeof some), 7, 99, &set));
+  CHECK(holds(&set, digests[0]) && !pv_pinset_contains(&set, digests[1]));
   pv_pinset_free(&set);
 }
 
+// Too many are refused ahead of any look at the digests, and ahead of asking for memory, which would fail
+// with ENOMEM.
 static void test_too_many(void) {
-  struct pv_pinset set = {.count = 77};
-  CHECK(!pv_pinset_build(NULL, (size_t)1 << 31, 1, &set));  // refused ahead of any look at the digests
-  CHECK(set.count == 77);
+  static const size_t counts[] = {(size_t)1 << 31, UINT32_MAX, SIZE_MAX};
+  for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+    struct pv_pinset set = {.count = 77};
+    errno = 0;
+    CHECK(!pv_pinset_build(NULL, counts[i], 1, &set));
+    CHECK(set.count == 77 && errno == 0);
+  }
 }
 
 int main(void) {
-  fill(MOST);
+  fill(MOST + 1);
   test_equality();
   test_sizes();
   test_empty();
