@@ -203,6 +203,7 @@ LAYERS = (
     "info",
     "lint",
     "lint_live",
+    "audit",
     "",  # the package itself
 )
 # What is imported upward, inside a function, when it is called: the seam to the engine, and what is seldom
