@@ -93,7 +93,8 @@ def test_on_processes() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_on_a_dask_cluster() -> None:
     """A cluster of dask.distributed, with processes of its own, runs it too."""
-    distributed = pytest.importorskip("distributed")
+    import distributed  # slow to import
+
     with (
         server() as port,
         distributed.LocalCluster(

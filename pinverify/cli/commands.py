@@ -169,6 +169,42 @@ def lint(
 
 
 @cli.command()
+@click.argument("hosts", metavar="HOSTS.txt")
+@click.option("--policy", required=True, metavar="POLICY.toml", help="What the hosts are held to.")
+@click.option(
+    "--output",
+    default="-",
+    metavar="FILE",
+    help="Where the outcomes go, a line of JSON each; what the file has already is not asked again. "
+    "By default standard output.",
+)
+@click.option(
+    "--trust",
+    default="system",
+    show_default=True,
+    metavar="FILE|DIR|system|pins",
+    help="The CAs, in PEM. pins: none, the servers' own keys must be pinned.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 1000), default=32, show_default=True, help="Connections at a time."
+)
+@_timeout
+def audit(hosts: str, policy: str, output: str, trust: str, jobs: int, connect_timeout: float) -> None:
+    """Hold many hosts to a policy file.
+
+    HOSTS.txt ("-" is standard input) has a HOST[:PORT] a line, and as a second word the ADDRESS[:PORT] where
+    it is, if that is elsewhere; what follows a "#" is a comment. It can be stopped with Ctrl-C and taken up
+    again with the same --output.
+
+    Exit status: 0 all accepted, 1 some refused, 2 wrong usage, 3 none refused but some without a verdict, 130
+    stopped.
+    """
+    from pinverify.cli.audit import run_audit
+
+    raise SystemExit(run_audit(hosts, policy, output, trust=trust, timeout=connect_timeout, jobs=jobs))
+
+
+@cli.command()
 def debug() -> None:
     """Print which engine runs, why, and on what."""
     from pinverify.cli.debug import describe
