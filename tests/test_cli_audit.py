@@ -90,15 +90,16 @@ def test_it_is_taken_up_where_it_was_left(files: Path) -> None:
     assert lines(output).keys() == {f"{name}.audit.test:443" for name in ("a", "b", "c", "bad")}
 
 
-def test_another_file_is_not_written_to(files: Path) -> None:
+@pytest.mark.parametrize("text", ["not JSON\n", "notes", '{"target": 5}\nno', "[]\n", '{"other": 5}\n'])
+def test_another_file_is_not_written_to(text: str, files: Path) -> None:
     """A file that is not an audit's stays as it is."""
     output = files / "notes.txt"
-    output.write_text("not JSON\n")
+    output.write_text(text)
     hosts(files, 9, "a")
     result = audit(files, "--output", output)
     assert result.exit_code == USAGE
     assert "not the output of an audit" in result.stderr
-    assert output.read_text() == "not JSON\n"
+    assert output.read_text() == text
 
 
 BAD: dict[str, list[str]] = {

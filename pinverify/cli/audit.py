@@ -22,6 +22,7 @@ from pinverify.trust import load_anchors
 __all__ = ["run_audit"]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_START = b'{"target": "'  # of each line of the output
 
 
 def run_audit(hosts: str, policy: str, output: str, *, trust: str, timeout: float, jobs: int) -> int:
@@ -69,24 +70,25 @@ def _opened(output: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     try:
-        file = open(output, "a+b")
-    except OSError as error:
+        with open(output, "a+b") as file:
+            yield file
+    except OSError as error:  # of writing too, as when the disk is full
         raise click.UsageError(f"{output!r} cannot be written: {error.strerror}") from error
-    with file:
-        yield file
 
 
 def _finished(file: BinaryIO) -> dict[str, bool | None]:
     """The targets that an earlier run has outcomes of. A last line that was not finished is cut off."""
     file.seek(0)
-    content = file.read()
-    whole = content.rfind(b"\n") + 1
-    file.truncate(whole)
+    *whole, rest = file.read().split(b"\n")
     try:
-        entries = [json.loads(line) for line in content[:whole].splitlines()]
-        return {entry["target"]: entry["accepted"] for entry in entries}
+        if not rest.startswith(_START) and not _START.startswith(rest):
+            raise ValueError("its last line is something else")
+        entries = [json.loads(line) for line in whole]
+        found = {entry["target"]: entry["accepted"] for entry in entries}
     except (ValueError, TypeError, KeyError) as error:
         raise click.UsageError(f"{file.name!r} is there, and not the output of an audit: {error}") from error
+    file.truncate(file.tell() - len(rest))
+    return found
 
 
 def _line(outcome: Outcome) -> bytes:
