@@ -13,7 +13,7 @@ from pinverify.pins import Pin, PinSet
 if TYPE_CHECKING:
     from pinverify.policy import Policy
 
-__all__ = ["Verdict", "subject_of"]
+__all__ = ["Verdict", "printable", "subject_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,4 +188,9 @@ def subject_of(der: bytes, *, of_issuer: bool = False) -> str:
         text = name.rfc4514_string() or "(empty)"
     except ValueError:
         return "(unreadable)"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Another's words, with what is not printable escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -13,9 +13,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from support import intermediate, leaf, make_node, root, server_ssl, serving
 
@@ -89,6 +100,46 @@ def test_pins_of_standard_input_without_its_private_key() -> None:
     """Of what else a PEM holds, such as the private key, nothing is read or shown."""
     result = pinverify("pins", "-", stdin=SERVER.key_pem + SERVER.chain_pem)
     assert result.stdout.splitlines() == expected_lines()
+
+
+def a_request() -> x509.CertificateSigningRequest:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "next.example")])
+    return x509.CertificateSigningRequestBuilder().subject_name(name).sign(SERVER.key, hashes.SHA256())
+
+
+def private(form: PrivateFormat, encryption: Any) -> bytes:
+    return bytes(SERVER.key.private_bytes(Encoding.PEM, form, encryption))
+
+
+KEY = SERVER.key.public_key()
+OTHERS = {
+    "public key": (KEY.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "(public key)"),
+    "public key in DER": (KEY.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), "(public key)"),
+    "private key": (SERVER.key_pem, "(private key)"),
+    "OpenSSL's": (private(PrivateFormat.TraditionalOpenSSL, NoEncryption()), "(private key)"),
+    "request": (a_request().public_bytes(Encoding.PEM), "CN=next.example (request)"),
+    "request in DER": (a_request().public_bytes(Encoding.DER), "CN=next.example (request)"),
+}
+
+
+@pytest.mark.parametrize(("content", "subject"), OTHERS.values(), ids=OTHERS)
+def test_pins_of_what_has_no_certificate_yet(content: bytes, subject: str, tmp_path: Path) -> None:
+    """A key, and a request, have the pin that their certificate will have."""
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    result = pinverify("pins", file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{SERVER.pin}\t0\t{subject}\n"
+
+
+def test_pins_of_an_encrypted_key(tmp_path: Path) -> None:
+    """A key that is encrypted is said to be so, and nothing of it is shown."""
+    file = tmp_path / "key.pem"
+    file.write_bytes(private(PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    result = pinverify("pins", file)
+    assert result.exit_code == USAGE
+    assert result.stdout == "malformed\t0\t(encrypted private key)\n"
+    assert "encrypted" in result.stderr
 
 
 def test_pins_as_json(tmp_path: Path) -> None:

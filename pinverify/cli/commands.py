@@ -47,7 +47,7 @@ def demo() -> None:
 )
 @_timeout
 def pins(source: str, form: str, connect_timeout: float) -> None:
-    """Print the pin of each certificate.
+    """Print the pin of each certificate, key or request.
 
     Of a file, PEM or DER ("-" is standard input), or of what a server sends. A server's certificates are NOT
     verified: compare them with what you know from elsewhere before you pin them.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`pinverify pins`: the certificates of a file or of a server, each with its pins."""
+"""`pinverify pins`: what has a key in a file, or the certificates of a server, each with its pins."""
 
 from __future__ import annotations
 
@@ -7,26 +7,34 @@ import base64
 import os
 import re
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
 from pinverify.cli.peer import invalid_input, no_connection, sent_by
 from pinverify.errors import MalformedCertificate, shown
 from pinverify.hostnames import host_and_port
 from pinverify.pins import Pin
-from pinverify.verdict import subject_of
+from pinverify.verdict import printable, subject_of
 
 __all__ = ["Entry", "Listing", "certificates_in", "listing_of"]
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
+_PUBLIC = ("CERTIFICATE", "PUBLIC KEY", "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+_PRIVATE = ("PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
 
 
 class Entry(NamedTuple):
-    """A certificate; without pins, and with a `problem`, if it is malformed."""
+    """A certificate, or something else with a key; without pins, and with a `problem`, if it is malformed.
+
+    `cert_pin` and `not_after` are those of a certificate.
+    """
 
     depth: int
     subject: str
@@ -57,12 +65,13 @@ class Listing(NamedTuple):
 
 
 def listing_of(source: str, timeout: float) -> Listing:
-    """The certificates of a file, if there is one of that name, else those that a server sends.
+    """What has a key in a file, if there is one of that name, else the certificates that a server sends.
 
     Raises click's exceptions: of usage, or NoConnection.
     """
     if source == "-" or Path(source).exists():
-        return Listing(source, _entries(certificates_in(source)), None)
+        entries = [_entry(depth, label, der) for depth, (label, der) in enumerate(_blocks(source))]
+        return Listing(source, tuple(entries), None)
     if os.sep in source and "://" not in source:
         raise click.UsageError(f"there is no file {shown(source)}")
     with invalid_input():
@@ -70,30 +79,81 @@ def listing_of(source: str, timeout: float) -> Listing:
     with no_connection(f"{source} (there is no file of that name)"):
         sent = sent_by(host, port, timeout)
     note = f"NOT VERIFIED: this is what {source} sends; anybody in between could have sent it"
-    return Listing(source, _entries(sent), note)
+    return Listing(source, tuple(map(_of_certificate, range(len(sent)), sent)), note)
 
 
 def certificates_in(source: str) -> list[bytes]:
     """The certificates of a file ("-" is standard input) as DER. Raises click's error of usage."""
-    try:
-        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        ders = [base64.b64decode(b"".join(body.split()), validate=True) for body in _PEM.findall(content)]
-    except OSError as error:
-        raise click.UsageError(f"{shown(source)} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise click.UsageError(f"{shown(source)}: a PEM certificate in it is not base64: {error}") from error
-    if not ders and content[:1] == b"\x30":  # the SEQUENCE that a certificate in DER is
-        ders = [content]
+    ders = [der for label, der in _blocks(source) if label == "CERTIFICATE"]
     if not ders:
         raise click.UsageError(f"{shown(source)} holds no certificate, neither in PEM nor in DER")
     return ders
 
 
-def _entries(ders: list[bytes] | tuple[bytes, ...]) -> tuple[Entry, ...]:
-    return tuple(_entry(depth, der) for depth, der in enumerate(ders))
+def _blocks(source: str) -> list[tuple[str, bytes]]:
+    """What has a key in a file: labels of PEM (RFC 7468) with the DER below them.
+
+    A private key is passed over where its certificate stands beside it.
+    """
+    try:
+        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"{shown(source)} cannot be read: {error.strerror}") from error
+    pem = [(label.decode("ascii"), body) for label, body in _PEM.findall(content)]
+    found = [block for block in pem if block[0] in _PUBLIC] or [
+        block for block in pem if block[0] in _PRIVATE
+    ]
+    if not found and content[:1] == b"\x30":  # the SEQUENCE that all of them are in DER
+        return [(_label_of(content), content)]
+    if not found:
+        raise click.UsageError(f"{shown(source)} holds no certificate and no key, neither in PEM nor in DER")
+    return [(label, _from_base64(source, label, body)) for label, body in found]
 
 
-def _entry(depth: int, der: bytes) -> Entry:
+def _from_base64(source: str, label: str, body: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(body.split()), validate=True)
+    except ValueError as error:
+        raise click.UsageError(f"{shown(source)}: its PEM {label.lower()} is not base64: {error}") from error
+
+
+def _label_of(der: bytes) -> str:
+    """What a DER file is. A certificate, unless it can be read as something else."""
+    for label, load in (
+        ("PUBLIC KEY", load_der_public_key),
+        ("CERTIFICATE REQUEST", x509.load_der_x509_csr),
+        ("PRIVATE KEY", _load_private),
+    ):
+        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+            load(der)
+            return label
+    return "CERTIFICATE"
+
+
+def _load_private(der: bytes) -> Any:
+    return load_der_private_key(der, None)
+
+
+def _entry(depth: int, label: str, der: bytes) -> Entry:
+    if label == "CERTIFICATE":
+        return _of_certificate(depth, der)
+    try:
+        if label.endswith("REQUEST"):
+            request = x509.load_der_x509_csr(der)
+            subject = printable(request.subject.rfc4514_string())
+            return _of_key(depth, f"{subject} (request)", request.public_key())
+        if label == "PUBLIC KEY":
+            return _of_key(depth, "(public key)", der)
+        return _of_key(depth, "(private key)", _load_private(der).public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        return Entry(depth, f"({label.lower()})", None, None, None, str(error))
+
+
+def _of_key(depth: int, subject: str, key: Any) -> Entry:
+    return Entry(depth, subject, Pin.from_public_key(key), None, None, None)
+
+
+def _of_certificate(depth: int, der: bytes) -> Entry:
     subject = subject_of(der)
     try:
         pin, cert_pin = Pin.from_certificate(der), Pin.from_certificate(der, "cert")
