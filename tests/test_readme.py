@@ -14,7 +14,7 @@ import pytest
 from OpenSSL import SSL
 from support import Node, client_ssl, leaf, root, server_ssl, serving
 
-from pinverify import Pin, Reason
+from pinverify import Pin, Policy, Reason
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 PIN = re.compile(r"sha256/[A-Za-z0-9+/]{43}=")
@@ -99,6 +99,14 @@ def test_the_server_welcomes_the_pinned_client_alone(port: int) -> None:
     """The server as shown serves the client whose key is pinned, and no other of the same CA."""
     assert knock(port, leaf("intruder")) == b""
     assert knock(port, leaf("device")) == f"welcome, {leaf('device').pin}\n".encode()
+
+
+def test_the_policy_file_is_one(tmp_path: Path) -> None:
+    """The policy file as shown is read, with an entry that enforces two pins."""
+    path = tmp_path / "policy.toml"
+    path.write_text(block("toml", "[[host]]"), encoding="utf-8")
+    [(name, pins)] = Policy.load(path).hosts.items()
+    assert (name, len(pins.allow), pins.mode) == (HOST, 2, "enforce")
 
 
 def test_openssl_prints_the_same_pin(program: Callable[[str], str], tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def check(
     form: str,
     connect_timeout: float,
 ) -> None:
-    """Open a pinned connection, print the verdict, and what is the matter if there is something.
+    """Open a pinned connection and print the verdict.
+
+    If it refuses: what is the matter, the whole chain, and what to add if the key is legitimate.
 
     Exit status: 0 accepted, 1 refused, 2 wrong usage, 3 no connection, or TLS failed before there was a
     verdict.
