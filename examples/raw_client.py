@@ -10,6 +10,8 @@ import argparse
 import socket
 import sys
 
+from OpenSSL import SSL
+
 from pinverify import PinRefused, Policy, client_context
 
 
