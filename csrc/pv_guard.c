@@ -29,6 +29,7 @@ enum {
   MESSAGE_CERTIFICATE = 11,             // RFC 8446 4
   MESSAGE_FINISHED = 20,                // RFC 8446 4
   MESSAGE_COMPRESSED_CERTIFICATE = 25,  // RFC 8879 7.3
+  EMPTY_CERTIFICATE = 8,                // octets of a Certificate message without any, RFC 8446 4.4.2
   ERROR_LIBRARY_SSL = 20,
   ERROR_CERTIFICATE_VERIFY_FAILED = 134,
   X509_OK = 0,
@@ -98,9 +99,25 @@ static PV_MUST_USE int bind(const struct pv_guard *guard, SSL *ssl, struct pv_ho
   return pv_openssl.X509_VERIFY_PARAM_set1_host(param, host->text, host->len) == 1;
 }
 
-static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held) {
-  // No session is resumed: the mark of note_client_hello has served, and under it no alert would be sent.
+// mark and unmark put a connection that is neither shut down nor refused under SENT_SHUTDOWN, and take it out
+// again. Under it the handshake goes on, and no application data can be sent. Nor can an alert.
+static void mark(SSL *ssl) {
+  if (pv_openssl.SSL_get_shutdown(ssl) == 0) pv_openssl.SSL_set_shutdown(ssl, SENT_SHUTDOWN);
+}
+
+static void unmark(SSL *ssl) {
   if (pv_openssl.SSL_get_shutdown(ssl) == SENT_SHUTDOWN) pv_openssl.SSL_set_shutdown(ssl, 0);
+}
+
+// expect_certificates prepares for the verify callback, which follows in the same thread and takes the mark
+// away. If another thread displaces that callback just now, the mark stays. An empty list of certificates
+// comes to no callback, and OpenSSL's alert is to go out.
+static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held, size_t len) {
+  if (len > EMPTY_CERTIFICATE) {
+    mark(ssl);
+  } else {
+    unmark(ssl);
+  }
   current.ssl = ssl;
   current.guard = guard;
   memset(&current.reference, 0, sizeof current.reference);
@@ -156,33 +173,36 @@ static void check_finished(struct pv_guard *guard, SSL *ssl, int held) {
     report.verdict = refusal(PV_OPENSSL);
   } else if (pv_openssl.SSL_session_reused(ssl)) {
     report.verdict = judge_resumed(guard, ssl);
+  } else if (pv_openssl.SSL_get_shutdown(ssl) == 0) {
+    return;  // the verify callback has accepted it
   } else {
-    return;  // the verify callback has judged it
+    report.verdict = refusal(PV_INTERNAL);
   }
   if (conclude(guard, &report)) return;
   shut(ssl);
   pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
 }
 
-// note_client_hello marks a connection that asks another host than the one of its context. Its certificate
-// will be refused; but should a session be resumed, OpenSSL would name the session's host
-// (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. Under the mark no application
-// data is sent, and the handshake goes on to where it is refused for the right reason.
+// note_client_hello marks a connection that must not resume a session, since it does not ask for the one host
+// of its context. Once a session is resumed, OpenSSL would name the session's host (SSL_get_servername(3),
+// TLS 1.2), and no longer the one that was asked for. The handshake goes on to where it is refused for the
+// right reason.
 static void note_client_hello(struct pv_guard *guard, SSL *ssl) {
-  if (!guard->is_server && guard->host.len != 0 && !wants_sole_host(guard, ssl)) {
-    pv_openssl.SSL_set_shutdown(ssl, SENT_SHUTDOWN);
-  }
+  if (!guard->is_server && !wants_sole_host(guard, ssl)) mark(ssl);
 }
 
 // -- The decision --
 
-// decide judges the verified chain, or in pins-only mode the leaf.
+// decide judges the verified chain, or in pins-only mode the leaf. There its key must really be pinned: an
+// entry that accepts for another reason relies on a CA and on a name, and neither is looked at.
 static PV_MUST_USE struct pv_verdict decide(const struct pv_guard *guard, X509_STORE_CTX *store_ctx,
                                             const struct pv_host *host) {
   struct pv_decision decision;
-  if (!open_decision(&decision, guard, host)) return pv_decision_close(&decision);
-  if (!pv_chain_feed(store_ctx, guard->pins_only, &decision)) return refusal(PV_INTERNAL);
-  return pv_decision_close(&decision);
+  if (open_decision(&decision, guard, host) && !pv_chain_feed(store_ctx, guard->pins_only, &decision)) {
+    return refusal(PV_INTERNAL);
+  }
+  struct pv_verdict verdict = pv_decision_close(&decision);
+  return guard->pins_only && verdict.accepted && verdict.reason != PV_PINNED ? refusal(PV_OPENSSL) : verdict;
 }
 
 // is_waivable lists the errors that a pinned leaf makes good in pins-only mode, where no anchor, name or date
@@ -208,13 +228,15 @@ static PV_MUST_USE int is_waivable(int x509_error) {
 }
 
 // judge_failure gives the verdict when OpenSSL refuses a certificate. It stays refused, save for a pinned
-// leaf in pins-only mode; that leaf's key must really be pinned: an entry that accepts for another reason
-// waives nothing of OpenSSL's.
+// leaf in pins-only mode.
 static PV_MUST_USE struct pv_verdict judge_failure(const struct pv_guard *guard, X509_STORE_CTX *store_ctx,
                                                    int x509_error, const struct pv_host *host) {
   if (!guard->pins_only || !is_waivable(x509_error)) return refusal(PV_OPENSSL);
-  struct pv_verdict verdict = decide(guard, store_ctx, host);
-  return verdict.accepted && verdict.reason != PV_PINNED ? refusal(PV_OPENSSL) : verdict;
+  return decide(guard, store_ctx, host);
+}
+
+static int verify_mode(const struct pv_guard *guard) {
+  return guard->is_server ? VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT : VERIFY_PEER;
 }
 
 static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
@@ -243,7 +265,11 @@ static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
   } else {
     report.verdict = decide(guard, store_ctx, &current.reference);
   }
-  if (conclude(guard, &report)) return 1;
+  int accepted = conclude(guard, &report);
+  unmark(ssl);
+  if (accepted) return 1;
+  // Once more: OpenSSL looks at the mode after this, and telling has let the program run.
+  pv_openssl.SSL_set_verify(ssl, verify_mode(guard), on_verify);
   if (report.verdict.reason != PV_OPENSSL) {
     pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_ERROR_APPLICATION_VERIFICATION);
   }
@@ -251,10 +277,6 @@ static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
 }
 
 // -- The guard itself --
-
-static int verify_mode(const struct pv_guard *guard) {
-  return guard->is_server ? VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT : VERIFY_PEER;
-}
 
 // hold puts back on the connection what its program may have changed since: the verify callback, and on a
 // client the context with its trust anchors and session scope. A server's context stays as it is, since
@@ -277,7 +299,7 @@ static void on_message(int is_write, int version, int content_type, void *messag
   switch (type) {
     case MESSAGE_CERTIFICATE:
     case MESSAGE_COMPRESSED_CERTIFICATE:
-      expect_certificates(guard, ssl, held);
+      expect_certificates(guard, ssl, held, len);
       break;
     case MESSAGE_FINISHED:
       check_finished(guard, ssl, held);

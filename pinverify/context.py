@@ -144,9 +144,12 @@ class PinnedContext(SSL.Context):
             "says; give trust= and a policy to pinverify.client_context or server_context instead"
         )
 
-    def set_cipher_list(self, cipher_list: bytes) -> None:
+    def set_cipher_list(self, cipher_list: bytes | str) -> None:
         """As `Context.set_cipher_list`; suites without certificates are taken out in any case."""
-        super().set_cipher_list(cipher_list + _NO_ANONYMOUS)
+        names = cipher_list.encode("ascii") if isinstance(cipher_list, str) else cipher_list
+        if b"\0" in names:  # where OpenSSL stops reading
+            raise PinverifyError("there is a NUL in the list of ciphers")
+        super().set_cipher_list(names + _NO_ANONYMOUS)
 
     def set_min_proto_version(self, version: int) -> None:
         """As `Context.set_min_proto_version`, but not below (D)TLS 1.2."""

@@ -78,7 +78,7 @@ def diagnose(
     if any(hashlib.sha256(text).digest() in digests for der in chain for text in _other_encodings(der)):
         return Diagnosis.WRONG_ENCODING
     # Of a chain of one there is no CA to speak of: it is self-signed, or nothing but the leaf was looked at.
-    if len(chain) > 1 and not is_public(chain[-1]) and (not former or is_public(former[-1])):
+    if len(chain) > 1 and not is_public(chain[-1]) and chain[-1] not in former:
         return Diagnosis.LOCAL_CA
     return _compared(chain, former) if former and chain else Diagnosis.WRONG_KEY
 

@@ -21,9 +21,9 @@ class Verdict:
     """What was decided about a peer, with all that it was decided on.
 
     `chain` is the verified chain (as far as it was built, if OpenSSL refused it), `sent` what the peer sent,
-    both leaf first and in DER. `host` is None on a server. `pattern` and `entry` are the policy's entry that
-    decided, if one did; `depth` is the place in `chain` of the certificate that settled it (0 is the leaf),
-    if one did.
+    both leaf first and in DER; of a resumed session `chain` has the leaf alone, which the session keeps.
+    `host` is None on a server. `pattern` and `entry` are the policy's entry that decided, if one did; `depth`
+    is the place in `chain` of the certificate that settled it (0 is the leaf), if one did.
     """
 
     reason: Reason

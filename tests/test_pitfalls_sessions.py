@@ -69,7 +69,7 @@ def test_p03_a_session_of_the_same_policy_is_resumed(version: int) -> None:
         assert shake(client, far) == (None, None)
         assert was_resumed(client)
         verdict = pinverify.verdict(client)
-        assert (verdict.reason, verdict.accepted, verdict.chain) == (Reason.RESUMED, True, ())
+        assert (verdict.reason, verdict.accepted, verdict.chain) == (Reason.RESUMED, True, (leaf(HOST).der,))
         assert exchange(client, far) == b"ping"
     assert _brief(contexts[1].stats()) == (1, 0, 1)
 
@@ -236,5 +236,6 @@ def test_p03_a_server_resumes_the_sessions_of_its_clients(version: int) -> None:
     assert shake(near, peer) == (None, None)
     assert was_resumed(near)
     assert pinverify.verdict(near).reason is Reason.RESUMED
+    assert pinverify.verdict(near).pins == (device.pin,)  # it is still known who it is
     assert exchange(peer, near) == b"ping"
     assert _brief(server.stats()) == (2, 0, 1)

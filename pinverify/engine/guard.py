@@ -80,10 +80,17 @@ class Guard(ABC):
         host = self.reference(connection._ssl)
         chain = openssl.verified_chain(connection._ssl)[: 1 if self.pins_only else None]
         decision: Decision = self._compiled.decide(host, chain, int(time.time()))
-        if (
-            not chain and decision.reason is Reason.CHAIN_LENGTH
-        ):  # resumed, and nothing but the chain to ask for
-            decision = decision._replace(reason=Reason.RESUMED, accepted=True)
+        if not chain and openssl.session_reused(connection._ssl):
+            if decision.reason is Reason.CHAIN_LENGTH:  # nothing but the chain was left to ask for
+                resumable = self.is_server or host == self.policy.sole_host
+                decision = Decision(
+                    Reason.RESUMED if resumable else Reason.SESSION,
+                    resumable,
+                    decision.entry,
+                    -1,
+                    Status.UNSET,
+                )
+            chain = openssl.peer_certificate(connection._ssl)
         return Verdict.of(self.policy, decision, host=host or None, chain=chain)
 
     def tell(
@@ -96,10 +103,10 @@ class Guard(ABC):
         """
         try:
             verdict = self._verdict(decision, host, ssl, store_ctx, x509_error, x509_depth)
+            if decision.reason.is_violation:
+                self._report(verdict)  # first: it may make connections of its own in this thread
             if not decision.accepted:
                 _thread.problem = PinRefused(verdict)
-            if decision.reason.is_violation:
-                self._report(verdict)
         except BaseException as error:
             self.fail(error, host)
             return False

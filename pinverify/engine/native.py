@@ -147,7 +147,15 @@ def compile(policy: Policy) -> Compiled:
     return Compiled(policy)
 
 
-@ffi.def_extern(error=0)  # type: ignore[untyped-decorator]
+def _untold(kind: Any, error: BaseException, traceback: Any) -> int:
+    """Puts down an exception that `pv_tell` could not catch: a signal's, on its first or last line."""
+    guard: NativeGuard | None = ffi.from_handle(traceback.tb_frame.f_locals["owner"])()
+    if guard is not None:
+        guard.fail(error, "")
+    return 0
+
+
+@ffi.def_extern(error=0, onerror=_untold)  # type: ignore[untyped-decorator]
 def pv_tell(owner: Any, report: Any) -> int:
     """The guard's way into Python, on refusal or report only. An exception here refuses."""
     guard: NativeGuard | None = ffi.from_handle(owner)()

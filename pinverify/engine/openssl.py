@@ -26,7 +26,9 @@ __all__ = [
     "has_certificate",
     "is_verification_failure",
     "leaf_of",
+    "peer_certificate",
     "sent_chain",
+    "session_reused",
     "verified_chain",
     "version",
 ]
@@ -107,6 +109,7 @@ _get_sent_chain = borrow("SSL_get_peer_cert_chain", "Cryptography_STACK_OF_X509 
 _get_verified_chain = borrow("SSL_get0_verified_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verify_result = borrow("SSL_get_verify_result", "long(*)(SSL *)")
 _get_peer_certificate = borrow("SSL_get_peer_certificate", "X509 *(*)(SSL *)")
+_session_reused = borrow("SSL_session_reused", "int(*)(SSL *)")
 _get_leaf = borrow("X509_STORE_CTX_get0_cert", "X509 *(*)(X509_STORE_CTX *)")
 _stack_len = borrow("sk_X509_num", "int(*)(Cryptography_STACK_OF_X509 *)")
 _stack_get = borrow("sk_X509_value", "X509 *(*)(Cryptography_STACK_OF_X509 *, int)")
@@ -170,6 +173,20 @@ def has_certificate(ssl: Any) -> bool:
     certificate = _get_peer_certificate(ssl)
     _x509_free(certificate)
     return bool(certificate != ffi.NULL)
+
+
+def peer_certificate(ssl: Any) -> tuple[bytes, ...]:
+    """That certificate as DER, or nothing."""
+    certificate = _get_peer_certificate(ssl)
+    try:
+        return (der_of(certificate),) if certificate != ffi.NULL else ()
+    finally:
+        _x509_free(certificate)
+
+
+def session_reused(ssl: Any) -> bool:
+    """Whether a connection has resumed a session."""
+    return bool(_session_reused(ssl) == 1)
 
 
 def verified_chain(ssl: Any) -> tuple[bytes, ...]:

@@ -29,6 +29,7 @@ _VERIFY_PEER, _VERIFY_FAIL_IF_NO_PEER_CERT = 0x01, 0x02
 _CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
 _HANDSHAKE = 22
 _CLIENT_HELLO, _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 1, 11, 20, 25
+_EMPTY_CERTIFICATE = 8  # octets of a Certificate message without any, RFC 8446 4.4.2
 _SENT_SHUTDOWN, _SHUTDOWN_BOTH_WAYS = 1, 3
 _X509_OK, _APPLICATION_VERIFICATION = 0, 50
 _WAIVABLE = frozenset({2, 9, 10, 18, 19, 20, 21, 27, 62, 64, 79})  # see is_waivable there
@@ -103,26 +104,27 @@ class PythonGuard(Guard):
         self._references[address] = host
         weakref.finalize(connection, self._references.pop, address, None).atexit = False
 
-    def on_message(self, ssl: Any, is_write: int, kind: int) -> None:
+    def on_message(self, ssl: Any, is_write: int, kind: int, length: int) -> None:
         """What the message callback does for a handshake message of type `kind`."""
         held = self._hold(ssl)
         if is_write:
             if kind == _CLIENT_HELLO:
                 self._note_client_hello(ssl)
         elif kind in (_CERTIFICATE, _COMPRESSED_CERTIFICATE):
-            self._expect_certificates(ssl, held)
+            self._expect_certificates(ssl, held, length)
         elif kind == _FINISHED:
             self._check_finished(ssl, held)
 
     def _note_client_hello(self, ssl: Any) -> None:
-        """Marks a connection that asks another host than the one of its context.
+        """Marks a connection that must not resume a session, since it does not ask for the one host of its
+        context.
 
-        Its certificate will be refused; but should a session be resumed, OpenSSL would name the session's
-        host (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. Under the mark no
-        application data is sent, and the handshake goes on to where it is refused for the right reason.
+        Once a session is resumed, OpenSSL would name the session's host (SSL_get_servername(3), TLS 1.2), and
+        no longer the one that was asked for. The handshake goes on to where it is refused for the right
+        reason.
         """
-        if self._host is not None and self._find_reference(ssl)[0] != self._host:
-            _set_shutdown(ssl, _SENT_SHUTDOWN)
+        if not self.is_server and (self._host is None or self._find_reference(ssl)[0] != self._host):
+            _mark(ssl)
 
     def _hold(self, ssl: Any) -> bool:
         """Puts back on the connection what its program may have changed since; whether all is in place."""
@@ -132,10 +134,13 @@ class PythonGuard(Guard):
             or _address(_set_context(ssl, _ffi.cast("SSL_CTX *", self._address))) == self._address
         )
 
-    def _expect_certificates(self, ssl: Any, held: bool) -> None:
-        """Binds the reference name, ahead of the verify callback."""
-        if _get_shutdown(ssl) == _SENT_SHUTDOWN:
-            _set_shutdown(ssl, 0)  # no session is resumed: the mark has served, and would keep an alert back
+    def _expect_certificates(self, ssl: Any, held: bool, length: int) -> None:
+        """Binds the reference name, ahead of the verify callback, which takes the mark away.
+
+        If another thread displaces that callback just now, the mark stays. An empty list of certificates
+        comes to no callback, and OpenSSL's alert is to go out.
+        """
+        (_mark if length > _EMPTY_CERTIFICATE else _unmark)(ssl)
         host, reason = self._find_reference(ssl)
         if reason is None and not (held and self._bind_name(ssl, host)):
             reason = Reason.INTERNAL
@@ -159,6 +164,11 @@ class PythonGuard(Guard):
         else:
             decision = self._judge_chain(store_ctx)
         accepted = self._conclude(decision, _current.reference, ssl, store_ctx, error, depth)
+        _unmark(ssl)
+        if (
+            not accepted
+        ):  # once more: OpenSSL looks at the mode after this, and telling has let the program run
+            _set_verify(ssl, self._mode, _on_verify)
         if not accepted and decision.reason is not Reason.OPENSSL:
             _set_error(store_ctx, _APPLICATION_VERIFICATION)
         return accepted
@@ -178,8 +188,10 @@ class PythonGuard(Guard):
             decision = refusal(Reason.OPENSSL)
         elif _session_reused(ssl):
             decision = self._judge_resumed(ssl)
+        elif _get_shutdown(ssl) == 0:
+            return  # the verify callback has accepted it
         else:
-            return  # the verify callback has judged it
+            decision = INTERNAL
         if not self._conclude(decision, self._host or "", ssl, None, x509_error, -1):
             _shut(ssl)
 
@@ -224,23 +236,57 @@ class PythonGuard(Guard):
         return decision
 
     def _judge_chain(self, store_ctx: Any) -> Decision:
+        """The decision on the verified chain, or in pins-only mode on the leaf.
+
+        There its key must really be pinned: an entry that accepts for another reason relies on a CA and on a
+        name, and neither is looked at.
+        """
         chain = (openssl.leaf_of(store_ctx),) if self.pins_only else openssl.chain_of(store_ctx)
         decision: Decision = self._compiled.decide(_current.reference, chain, int(time.time()))
-        return decision
+        unfounded = self.pins_only and decision.accepted and decision.reason is not Reason.PINNED
+        return refusal(Reason.OPENSSL) if unfounded else decision
 
     def _judge_failure(self, store_ctx: Any, error: int) -> Decision:
         if not self.pins_only or error not in _WAIVABLE:
             return refusal(Reason.OPENSSL)
-        decision = self._judge_chain(store_ctx)
-        pinned = decision.reason is Reason.PINNED
-        return refusal(Reason.OPENSSL) if decision.accepted and not pinned else decision
+        return self._judge_chain(store_ctx)
+
+
+def _mark(ssl: Any) -> None:
+    """Puts a connection that is neither shut down nor refused where the handshake goes on, and no application
+    data can be sent. Nor can an alert.
+    """
+    if _get_shutdown(ssl) == 0:
+        _set_shutdown(ssl, _SENT_SHUTDOWN)
+
+
+def _unmark(ssl: Any) -> None:
+    if _get_shutdown(ssl) == _SENT_SHUTDOWN:
+        _set_shutdown(ssl, 0)
 
 
 def _address(pointer: Any) -> int:
     return int(_ffi.cast("uintptr_t", pointer))
 
 
-@_ffi.callback("int(int, X509_STORE_CTX *)", error=0)  # type: ignore[untyped-decorator]
+def _on_verify_failed(kind: Any, error: BaseException, traceback: Any) -> int:
+    """Refuses for an exception that `_on_verify` could not catch: a signal's, on its first or last line."""
+    guard = _current.guard() if _current.guard is not None else None
+    if guard is not None:
+        guard.fail(error, _current.reference)
+    return 0
+
+
+def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
+    """Ends the connection for an exception in `_on_message`, wherever it came up."""
+    arguments = traceback.tb_frame.f_locals
+    _shut(arguments["ssl"])
+    guard = _ffi.from_handle(arguments["handle"])()
+    if guard is not None:
+        guard.fail(error, "")
+
+
+@_ffi.callback("int(int, X509_STORE_CTX *)", error=0, onerror=_on_verify_failed)  # type: ignore[untyped-decorator]
 def _on_verify(ok: int, store_ctx: Any) -> int:
     ssl = openssl.connection_of(store_ctx)
     guard = _current.guard() if _current.guard is not None else None
@@ -255,20 +301,16 @@ def _on_verify(ok: int, store_ctx: Any) -> int:
         return 0
 
 
-@_ffi.callback("void(int, int, int, void *, size_t, SSL *, void *)")  # type: ignore[untyped-decorator]
+@_ffi.callback("void(int, int, int, void *, size_t, SSL *, void *)", onerror=_on_message_failed)  # type: ignore[untyped-decorator]
 def _on_message(
     is_write: int, version: int, content_type: int, message: Any, length: int, ssl: Any, handle: Any
 ) -> None:
     if content_type != _HANDSHAKE or length == 0:
         return
     _current.ssl = None  # what fails from here on leaves nothing for the verify callback to accept by
-    try:
-        guard: PythonGuard | None = _ffi.from_handle(handle)()
-        assert guard is not None, "a connection has outlived its guard"
-        guard.on_message(ssl, is_write, _ffi.cast("unsigned char *", message)[0])
-    except BaseException:
-        _shut(ssl)
-        raise  # for cffi to print; a callback without a result has no better place for it
+    guard: PythonGuard | None = _ffi.from_handle(handle)()
+    assert guard is not None, "a connection has outlived its guard"
+    guard.on_message(ssl, is_write, _ffi.cast("unsigned char *", message)[0], length)
 
 
 def _shut(ssl: Any) -> None:
