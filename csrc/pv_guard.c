@@ -183,12 +183,12 @@ static void check_finished(struct pv_guard *guard, SSL *ssl, int held) {
   pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
 }
 
-// note_client_hello marks a connection that must not resume a session, since it does not ask for the one host
-// of its context. Once a session is resumed, OpenSSL would name the session's host (SSL_get_servername(3),
-// TLS 1.2), and no longer the one that was asked for. The handshake goes on to where it is refused for the
-// right reason.
+// note_client_hello marks a connection that asks another host than the one of its context. Its certificate
+// will be refused; but should a session be resumed, OpenSSL would name the session's host
+// (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. The handshake goes on to where
+// it is refused for the right reason.
 static void note_client_hello(struct pv_guard *guard, SSL *ssl) {
-  if (!guard->is_server && !wants_sole_host(guard, ssl)) mark(ssl);
+  if (!guard->is_server && guard->host.len != 0 && !wants_sole_host(guard, ssl)) mark(ssl);
 }
 
 // -- The decision --

@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_no_match() -> None:
     """Malformed certificates, on either side of a comparison, do not keep a diagnosis from being made."""
     for chain in ([b"junk"], [b"\x30\x00", EC.der], []):
         assert diagnose(chain, [b"junk"], {ABSENT}) in {Diagnosis.WRONG_KEY, Diagnosis.LOCAL_CA}
-        assert diagnose(chain, chain, {ABSENT}, former=[b"junk"]) is Diagnosis.WRONG_KEY
+        assert diagnose(chain, chain, {ABSENT}, former=[b"junk", *chain]) is Diagnosis.WRONG_KEY
 
 
 def test_a_refusal_is_cheap_however_many_pins_there_are() -> None:

@@ -116,14 +116,13 @@ class PythonGuard(Guard):
             self._check_finished(ssl, held)
 
     def _note_client_hello(self, ssl: Any) -> None:
-        """Marks a connection that must not resume a session, since it does not ask for the one host of its
-        context.
+        """Marks a connection that asks another host than the one of its context.
 
-        Once a session is resumed, OpenSSL would name the session's host (SSL_get_servername(3), TLS 1.2), and
-        no longer the one that was asked for. The handshake goes on to where it is refused for the right
-        reason.
+        Its certificate will be refused; but should a session be resumed, OpenSSL would name the session's
+        host (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. The handshake goes on
+        to where it is refused for the right reason.
         """
-        if not self.is_server and (self._host is None or self._find_reference(ssl)[0] != self._host):
+        if self._host is not None and self._find_reference(ssl)[0] != self._host:
             _mark(ssl)
 
     def _hold(self, ssl: Any) -> bool:
