@@ -23,7 +23,7 @@ from pinverify.formats.common import Exported, Imported, read_file
 
 __all__ = ["NAMES", "Exported", "Imported", "format_named", "read_file"]
 
-NAMES = ("toml",)
+NAMES = ("toml", "okhttp", "curl", "hpkp", "tlsa", "gnutls", "bare")
 
 
 def format_named(name: str) -> ModuleType:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from pinverify.errors import PATH_LIMIT, InvalidPolicy, InvalidPolicyFile, PinverifyError, shown
@@ -12,7 +12,17 @@ from pinverify.hostnames import canonical_pattern
 from pinverify.pins import Kind, Pin, PinSet
 from pinverify.policy import Policy, Unlisted
 
-__all__ = ["SIZE_LIMIT", "Exported", "Imported", "Source", "read_file", "sole_entry", "unsaid"]
+__all__ = [
+    "SIZE_LIMIT",
+    "Exported",
+    "Imported",
+    "Source",
+    "all_entries",
+    "read_file",
+    "sole_entry",
+    "undated",
+    "unsaid",
+]
 
 Line: TypeAlias = "int | Callable[[], int | None] | None"  # called only if there is an error
 
@@ -96,12 +106,27 @@ class Source:
             self.fail(str(error), line=line, entry=pattern)
         self.enter(pattern, pins, line=line)
 
+    def pattern(self, text: str, *, line: Line = None) -> str:
+        """`canonical_pattern` of a text in the file."""
+        try:
+            return canonical_pattern(text)
+        except PinverifyError as error:
+            self.fail(str(error), line=line, entry=str(text))
+
+    def host_wanted(self, host: str | None) -> str:
+        """The pattern that a reader of a format without hosts has to be given."""
+        if host is None:
+            self.fail("the format knows no hosts; say for which host the pins are")
+        return self.pattern(host)
+
+    def host_unwanted(self, host: str | None) -> None:
+        """Refuses a host for a format that names its own."""
+        if host is not None:
+            self.fail(f"the file names its hosts; it cannot be read for {shown(host)}")
+
     def enter(self, pattern: str, pins: PinSet, *, line: Line = None) -> None:
         """Enters a host pattern with its PinSet."""
-        try:
-            name = canonical_pattern(pattern)
-        except PinverifyError as error:
-            self.fail(str(error), line=line, entry=str(pattern))
+        name = self.pattern(pattern, line=line)
         if name in self._hosts:
             first = self._lines[name]
             first = first() if callable(first) else first
@@ -130,6 +155,26 @@ def sole_entry(policy: Policy, host: str | None) -> tuple[str, PinSet]:
     if pattern not in policy.hosts:
         raise InvalidPolicy(f"the policy has no entry {shown(pattern)}")
     return pattern, policy.hosts[pattern]
+
+
+def all_entries(policy: Policy, host: str | None) -> Mapping[str, PinSet]:
+    """The entries that a format which names its hosts is to have: all. Raises InvalidPolicy."""
+    if host is not None:
+        raise InvalidPolicy("the format names its hosts, and is written as a whole")
+    if not policy.hosts:
+        raise InvalidPolicy("a server's policy has no hosts to write")
+    return policy.hosts
+
+
+def undated(pattern: str, pins: PinSet) -> list[str]:
+    """The expiry of an entry as a warning, for a format that knows no dates."""
+    if pins.expires is None:
+        return []
+    then = "refused" if pins.on_expiry == "deny" else "left to the CAs alone"
+    return [
+        f"{pattern}: its pins expire at {pins.expires.isoformat()}, when hosts are {then}; the format knows"
+        " no dates, and they go on to count"
+    ]
 
 
 def unsaid(
