@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from OpenSSL import SSL
 
 from pinverify.errors import PATH_LIMIT, InvalidIdentity, shown
@@ -70,6 +69,8 @@ def _subject(certificate: x509.Certificate) -> str:
 
 
 def _spki(key: Any) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return encoded
 
@@ -117,6 +118,8 @@ def _key(source: Any, password: bytes | None) -> Any:
         raise InvalidIdentity(
             f"identity: a {type(source).__name__} is no private key; give a PEM file, PEM bytes or an object"
         )
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         return load_pem_private_key(_read(source, "private key"), password)
     except (ValueError, TypeError) as error:

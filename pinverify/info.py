@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from pinverify import engine as engines
@@ -25,6 +23,8 @@ class EngineInfo(NamedTuple):
 
 def engine_info() -> EngineInfo:
     """Which engine decides in this process and why, and the versions of all that it stands on."""
+    import platform  # seldom needed, as importlib.metadata is
+
     packages = ("pinverify", "pyOpenSSL", "cryptography", "cffi", "idna", "certifi")
     versions = {
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -36,6 +36,8 @@ def engine_info() -> EngineInfo:
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:  # used from its sources, or frozen into a program

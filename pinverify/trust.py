@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-import certifi
 from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -93,6 +92,8 @@ def _system(environment: tuple[str | None, str | None]) -> Anchors:
         SSL.Context.set_default_verify_paths, b"system", *(str(value).encode() for value in environment)
     )
     if _is_empty(anchors) and not any(environment) and not _system_directories():
+        import certifi  # seldom needed, and slow to import
+
         return Anchors(lambda context: context.load_verify_locations(certifi.where()), b"certifi")
     return anchors
 
