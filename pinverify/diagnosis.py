@@ -9,12 +9,11 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pinverify.errors import MalformedCertificate
 from pinverify.pins import Kind, Pin
@@ -110,6 +109,7 @@ def _public_roots() -> frozenset[bytes]:
 # -- Pins of certificates that may be malformed --
 
 
+@lru_cache(maxsize=256)  # for who looks at many chains: most are issued by few CAs
 def pin_of(der: bytes) -> Pin | None:
     """The pin of a certificate's key, or None if it is malformed."""
     try:
@@ -124,25 +124,25 @@ def pins_of(chain: Sequence[bytes]) -> set[Pin]:
     return {pin for der, key in keys if key is not None for pin in (key, Pin.from_certificate(der, "cert"))}
 
 
-_ENCODINGS = (
-    (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
-    (Encoding.PEM, PublicFormat.PKCS1),
-    (Encoding.DER, PublicFormat.PKCS1),
-    (Encoding.X962, PublicFormat.UncompressedPoint),
-    (Encoding.X962, PublicFormat.CompressedPoint),
-    (Encoding.Raw, PublicFormat.Raw),
-    (Encoding.OpenSSH, PublicFormat.OpenSSH),
-)
-
-
 def _other_encodings(der: bytes) -> Iterator[bytes]:
     """What people hash in place of the SubjectPublicKeyInfo in DER."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    encodings = (
+        (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        (Encoding.PEM, PublicFormat.PKCS1),
+        (Encoding.DER, PublicFormat.PKCS1),
+        (Encoding.X962, PublicFormat.UncompressedPoint),
+        (Encoding.X962, PublicFormat.CompressedPoint),
+        (Encoding.Raw, PublicFormat.Raw),
+        (Encoding.OpenSSH, PublicFormat.OpenSSH),
+    )
     try:
         certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
         return
-    for encoding, form in _ENCODINGS:
+    for encoding, form in encodings:
         with suppress(ValueError, TypeError, UnsupportedAlgorithm):  # not every key has every form
             text = key.public_bytes(encoding, form)
             yield from (text, text.rstrip(b"\n"))

@@ -8,6 +8,7 @@ that says how.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from cryptography.hazmat.bindings._rust import _openssl
@@ -132,15 +133,28 @@ def connection_of(store_ctx: Any) -> Any:
 
 def der_of(x509: Any) -> bytes:
     """The DER encoding of an `X509 *`. Raises MemoryError if OpenSSL cannot give it."""
+    (der,) = _ders([x509])
+    return der
+
+
+def _ders(certificates: list[Any]) -> tuple[bytes, ...]:
+    """The DER encodings of several. Raises MemoryError.
+
+    They share a BIO, since each call lets the GIL go, and may have to wait to get it back.
+    """
+    if not certificates:
+        return ()
     bio = _bio_new(_bio_mem())
     if bio == ffi.NULL:
         raise MemoryError("BIO_new")
     try:
-        data = ffi.new("char **")
-        if x509 == ffi.NULL or _export(bio, x509) != 1:
-            raise MemoryError("i2d_X509_bio")
-        length = _bio_data(bio, data)
-        return bytes(ffi.buffer(data[0], length))
+        data, ends = ffi.new("char **"), [0]
+        for x509 in certificates:
+            if x509 == ffi.NULL or _export(bio, x509) != 1 or (end := _bio_data(bio, data)) <= ends[-1]:
+                raise MemoryError("i2d_X509_bio")
+            ends.append(end)
+        encoded = bytes(ffi.buffer(data[0], ends[-1]))  # only now: the BIO moves as it grows
+        return tuple(encoded[start:end] for start, end in pairwise(ends))
     finally:
         _bio_free(bio)
 
@@ -155,17 +169,18 @@ def chain_of(store_ctx: Any) -> tuple[bytes, ...]:
     leaf with ok=1.
     """
     chain = _get_chain(store_ctx)
+    certificates = _certificates(chain)
     try:
-        return _ders(chain)
+        return _ders(certificates)
     finally:
-        for certificate in _certificates(chain):
+        for certificate in certificates:
             _x509_free(certificate)
         _stack_free(chain)
 
 
 def sent_chain(ssl: Any) -> tuple[bytes, ...]:
     """The certificates as the peer sent them, as DER. Good for an explanation, and for nothing else."""
-    return _ders(_get_sent_chain(ssl))
+    return _ders(_certificates(_get_sent_chain(ssl)))
 
 
 def has_certificate(ssl: Any) -> bool:
@@ -191,7 +206,7 @@ def session_reused(ssl: Any) -> bool:
 
 def verified_chain(ssl: Any) -> tuple[bytes, ...]:
     """The verified chain of a connection after its handshake, as DER; empty if the session was resumed."""
-    return _ders(_get_verified_chain(ssl))
+    return _ders(_certificates(_get_verified_chain(ssl)))
 
 
 def handshake_succeeded(connection: SSL.Connection) -> bool:
@@ -202,10 +217,6 @@ def handshake_succeeded(connection: SSL.Connection) -> bool:
 
 def _certificates(chain: Any) -> list[Any]:
     return [] if chain == ffi.NULL else [_stack_get(chain, i) for i in range(_stack_len(chain))]
-
-
-def _ders(chain: Any) -> tuple[bytes, ...]:
-    return tuple(map(der_of, _certificates(chain)))
 
 
 def drain_errors() -> list[int]:
