@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
+from pinverify.formats import NAMES
+
 __all__ = ["cli"]
+
+_file = click.Path(allow_dash=True)  # for shells to complete; what is wrong with a file is said on opening it
 
 _timeout = click.option(
     "--connect-timeout",
@@ -15,6 +21,21 @@ _timeout = click.option(
     metavar="SECONDS",
     help="For TCP and the handshake together.",
 )
+_trust = click.option(
+    "--trust",
+    type=_file,
+    default="system",
+    show_default=True,
+    metavar="FILE|DIR|system|pins",
+    help="The CAs, in PEM. pins: none, the server's own key must be pinned.",
+)
+
+
+def _format(*names: str, help: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option --format; the first name is the default."""
+    return click.option(
+        "--format", "form", type=click.Choice(names), default=names[0], show_default=True, help=help
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,53 +57,74 @@ def demo() -> None:
 
 
 @cli.command()
-@click.argument("source", metavar="FILE|HOST[:PORT]")
+@click.argument("source", type=_file, metavar="FILE|HOST[:PORT]")
+@_format(
+    "auto",
+    "table",
+    "lines",
+    "json",
+    *NAMES,
+    help="auto: a table on a terminal, else lines of pin, depth and subject with tabs between them. "
+    "The others are as for convert.",
+)
+@click.option("--host", metavar="PATTERN", help="For whom the pins are, in the formats of convert.")
 @click.option(
-    "--format",
-    "form",
-    type=click.Choice(["auto", "table", "lines", "json"]),
-    default="auto",
-    show_default=True,
-    help="auto: a table on a terminal, else lines of pin, depth and subject with tabs between them.",
+    "--depth", "depths", type=int, multiple=True, help="Only what is at this place; may be repeated."
 )
 @_timeout
-def pins(source: str, form: str, connect_timeout: float) -> None:
+def pins(source: str, form: str, host: str | None, depths: tuple[int, ...], connect_timeout: float) -> None:
     """Print the pin of each certificate, key or request.
 
     Of a file, PEM or DER ("-" is standard input), or of what a server sends. A server's certificates are NOT
     verified: compare them with what you know from elsewhere before you pin them.
+
+    Exit status: 0 printed, 2 wrong usage, or something malformed, 3 no connection.
     """
+    from pinverify.cli.convert import show_as
     from pinverify.cli.listing import listing_of
     from pinverify.cli.show import show_listing
 
-    raise SystemExit(show_listing(listing_of(source, connect_timeout), form))
+    listing = listing_of(source, connect_timeout).at(depths)
+    raise SystemExit(show_as(listing, form, host) if form in NAMES else show_listing(listing, form))
+
+
+@cli.command()
+@click.argument("source", type=_file, metavar="FILE")
+@click.option("--from", "from_", type=click.Choice(NAMES), required=True, help="What FILE is.")
+@click.option("--to", type=click.Choice(NAMES), default="toml", show_default=True, help="What to print.")
+@click.option(
+    "--host",
+    metavar="PATTERN",
+    help="For whom the pins are, where the format read does not say; or the entry to print, where the "
+    "format printed cannot.",
+)
+def convert(source: str, from_: str, to: str, host: str | None) -> None:
+    """Translate pins from one format into another.
+
+    FILE ("-" is standard input) is read as --from, and printed as --to. What the one says and the other
+    cannot is refused, or told on standard error. toml is the policy file; bare are hex fingerprints of
+    certificates. Formats that name no hosts take --host.
+
+    Exit status: 0 printed, perhaps with warnings, 2 wrong usage, or not to be translated.
+    """
+    from pinverify.cli.convert import convert as run
+
+    run(source, from_, to, host)
 
 
 @cli.command()
 @click.argument("address", metavar="HOST[:PORT]")
 @click.option("--pin", "pins", multiple=True, help="A pin that is allowed; may be repeated.")
-@click.option("--policy", metavar="POLICY.toml", help="A policy file, in place of pins.")
-@click.option(
-    "--trust",
-    default="system",
-    show_default=True,
-    metavar="FILE|DIR|system|pins",
-    help="The CAs, in PEM. pins: none, the server's own key must be pinned.",
-)
+@click.option("--policy", type=_file, metavar="POLICY.toml", help="A policy file, in place of pins.")
+@_trust
 @click.option("--name", help="The name that the certificate must have, if it is not HOST.")
 @click.option(
     "--former",
+    type=_file,
     metavar="FILE",
     help="A chain that the host had before, in PEM: to tell a rotated key from another CA.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["auto", "table", "text", "json"]),
-    default="auto",
-    show_default=True,
-    help="auto: with the chain as a table on a terminal, else as text.",
-)
+@_format("auto", "table", "text", "json", help="auto: with the chain as a table on a terminal, else as text.")
 @_timeout
 def check(
     address: str,
@@ -112,15 +154,9 @@ def check(
 
 
 @cli.command()
-@click.argument("policy", metavar="POLICY.toml")
+@click.argument("policy", type=_file, metavar="POLICY.toml")
 @click.option("--live", is_flag=True, help="Ask each host too: which pin matches, where, and for how long.")
-@click.option(
-    "--trust",
-    default="system",
-    show_default=True,
-    metavar="FILE|DIR|system|pins",
-    help="With --live: the CAs, in PEM.",
-)
+@_trust
 @click.option(
     "--connect-to",
     multiple=True,
@@ -128,13 +164,7 @@ def check(
     help="With --live: where to find a host, if not at its own name and port 443; may be repeated.",
 )
 @_timeout
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-)
+@_format("text", "json")
 @click.option(
     "--fail-on",
     type=click.Choice(["info", "warning", "error"]),
@@ -180,13 +210,7 @@ def lint(
     help="Where the outcomes go, a line of JSON each; what the file has already is not asked again. "
     "By default standard output.",
 )
-@click.option(
-    "--trust",
-    default="system",
-    show_default=True,
-    metavar="FILE|DIR|system|pins",
-    help="The CAs, in PEM. pins: none, the servers' own keys must be pinned.",
-)
+@_trust
 @click.option(
     "--jobs", type=click.IntRange(1, 1000), default=32, show_default=True, help="Connections at a time."
 )
@@ -212,3 +236,18 @@ def debug() -> None:
     from pinverify.cli.debug import describe
 
     click.echo(describe())
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and options.
+
+    For bash: eval "$(pinverify completion bash)" in ~/.bashrc, likewise for zsh in ~/.zshrc. For fish:
+    pinverify completion fish > ~/.config/fish/completions/pinverify.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None  # all three come with click
+    click.echo(found(cli, {}, "pinverify", "_PINVERIFY_COMPLETE").source())

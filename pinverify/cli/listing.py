@@ -7,6 +7,7 @@ import base64
 import os
 import re
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -62,6 +63,15 @@ class Listing(NamedTuple):
     source: str
     entries: tuple[Entry, ...]
     note: str | None
+
+    def at(self, depths: Collection[int]) -> Listing:
+        """What is at these places; all of it if none is named. Raises click's error of usage."""
+        absent = set(depths) - {entry.depth for entry in self.entries}
+        if absent:
+            raise click.UsageError(f"there is nothing at depth {min(absent)} of {shown(self.source)}")
+        return self._replace(
+            entries=tuple(entry for entry in self.entries if not depths or entry.depth in depths)
+        )
 
 
 def listing_of(source: str, timeout: float) -> Listing:

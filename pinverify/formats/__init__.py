@@ -19,11 +19,20 @@ import importlib
 from types import ModuleType
 
 from pinverify.errors import InvalidPolicy, shown
-from pinverify.formats.common import Exported, Imported, read_file
+from pinverify.formats.common import SIZE_LIMIT, Exported, Imported, read_file
 
-__all__ = ["NAMES", "Exported", "Imported", "format_named", "read_file"]
+__all__ = [
+    "NAMES",
+    "SIZE_LIMIT",
+    "WITHOUT_HOSTS",
+    "Exported",
+    "Imported",
+    "format_named",
+    "read_file",
+]
 
 NAMES = ("toml", "okhttp", "curl", "hpkp", "tlsa", "gnutls", "bare")
+WITHOUT_HOSTS = frozenset({"curl", "hpkp", "bare"})
 
 
 def format_named(name: str) -> ModuleType:
