@@ -31,8 +31,21 @@ __all__ = [
     "read_file",
 ]
 
-NAMES = ("toml", "okhttp", "curl", "hpkp", "tlsa", "gnutls", "bare")
-WITHOUT_HOSTS = frozenset({"curl", "hpkp", "bare"})
+NAMES = (
+    "toml",
+    "okhttp",
+    "curl",
+    "hpkp",
+    "android",
+    "trustkit",
+    "apple",
+    "envoy",
+    "tlsa",
+    "gnutls",
+    "chromium",
+    "bare",
+)
+WITHOUT_HOSTS = frozenset({"curl", "hpkp", "envoy", "bare"})
 
 
 def format_named(name: str) -> ModuleType:

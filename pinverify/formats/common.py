@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from datetime import date, time, timedelta
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from pinverify.errors import PATH_LIMIT, InvalidPolicy, InvalidPolicyFile, PinverifyError, shown
-from pinverify.hostnames import canonical_pattern
+from pinverify.hostnames import Match, candidate_patterns, canonical_pattern, host_ip, split_pattern
 from pinverify.pins import Kind, Pin, PinSet
 from pinverify.policy import Policy, Unlisted
 
@@ -18,12 +21,17 @@ __all__ = [
     "Imported",
     "Source",
     "all_entries",
+    "domains",
+    "extra",
     "read_file",
     "sole_entry",
     "undated",
     "unsaid",
+    "until_day",
 ]
 
+_T = TypeVar("_T")
+_TYPES = {dict: "a dictionary", list: "a list", str: "a string", bool: "true or false"}
 Line: TypeAlias = "int | Callable[[], int | None] | None"  # called only if there is an error
 
 SIZE_LIMIT = 64 << 20  # octets of a file; a policy of 100,000 hosts has 16 MiB
@@ -65,6 +73,7 @@ class Source:
         self.name = name
         self._hosts: dict[str, PinSet] = {}
         self._lines: dict[str, Line] = {}
+        self._unpinned: list[str] = []
         self._warnings: list[str] = []
         if len(data) > SIZE_LIMIT:
             self.fail(f"has more than {SIZE_LIMIT >> 20} MiB, which no list of pins needs")
@@ -90,6 +99,27 @@ class Source:
     def line_at(self, offset: int) -> int:
         """The number, from 1, of the line with the character at `offset` of the text."""
         return self.text.count("\n", 0, offset) + 1
+
+    def line_of(self, *texts: str) -> Callable[[], int | None]:
+        """For errors: the line with the last of these texts, each looked for behind the one before it."""
+
+        def search() -> int | None:
+            place = 0
+            for text in texts:
+                place = self.text.find(text, place)
+                if place < 0:
+                    return None
+            return self.line_at(place)
+
+        return search
+
+    def typed(self, value: object, kind: type[_T], what: str, *, line: Line = None) -> _T:
+        """The value, which has to be of this type."""
+        if not isinstance(value, kind):
+            wanted = _TYPES[kind]
+            found = "there is none" if value is None else f"it is {shown(value)}"
+            self.fail(f"{what} has to be {wanted}, and {found}", line=line)
+        return value
 
     def pin(self, text: object, *, line: Line = None, entry: str | None = None, **options: Any) -> Pin:
         """`Pin.parse` of a text in the file."""
@@ -134,10 +164,18 @@ class Source:
             self.fail(f"the same host stands{where} already; name each once", line=line, entry=pattern)
         self._hosts[name], self._lines[name] = pins, line
 
+    def leave_unpinned(self, pattern: str, *, line: Line = None) -> None:
+        """Puts down a host without pins, which those of a wider pattern might hold here."""
+        self._unpinned.append(self.pattern(pattern, line=line))
+
     def finish(self, *, unlisted: Unlisted = "deny") -> Imported:
         """The policy of all that was entered."""
         if not self._hosts:
             self.fail("there is no host with pins in it")
+        for pattern in self._unpinned:
+            wider = [other for other in candidate_patterns(split_pattern(pattern)[1]) if other in self._hosts]
+            if wider:
+                self.warn(f"{pattern}: the format leaves it without pins; here it has those of {wider[0]}")
         return Imported(Policy.of_entries(self._hosts, unlisted=unlisted), tuple(self._warnings))
 
 
@@ -175,6 +213,52 @@ def undated(pattern: str, pins: PinSet) -> list[str]:
         f"{pattern}: its pins expire at {pins.expires.isoformat()}, when hosts are {then}; the format knows"
         " no dates, and they go on to count"
     ]
+
+
+def until_day(pattern: str, pins: PinSet) -> tuple[date | None, list[str]]:
+    """The expiry of an entry, for a format in which pins cease to count on a day: that day, if there is one,
+    and warnings.
+    """
+    if pins.expires is None or pins.on_expiry == "deny" or pins.expires.date() == date.max:
+        return None, undated(pattern, pins)  # "deny": with the day, the host would be open from then on
+    day = pins.expires.date()
+    if pins.expires.time() == time():
+        return day, []
+    return day + timedelta(days=1), [
+        f"{pattern}: its pins expire within a day, and the format knows whole ones"
+    ]
+
+
+def domains(hosts: Mapping[str, PinSet]) -> dict[str, tuple[bool, PinSet]]:
+    """The entries for a format that has domains, each with or without all below it: whether they are with it,
+    and the pins.
+
+    Raises InvalidPolicy for `*.`, and for a domain that has other pins than what is below it.
+    """
+    found: dict[str, tuple[bool, PinSet]] = {}
+    for pattern, pins in hosts.items():
+        match, name = split_pattern(pattern)
+        if match is Match.ONE_LABEL:
+            raise InvalidPolicy(f"the format has no subdomains of one label alone, as {pattern!r} is")
+        if host_ip(name) is not None:
+            raise InvalidPolicy(f"the format has domains, and {name} is an address")
+        below = match is Match.ANY_DEPTH
+        if name in found and found[name][1] != pins:
+            raise InvalidPolicy(
+                f"{name!r} and '**.{name}' have other pins, and the format knows one set for both"
+            )
+        found[name] = (below or found.get(name, (False,))[0], pins)
+    return found
+
+
+def extra(module: str) -> ModuleType:
+    """A library of the extra `formats`. Raises InvalidPolicy if it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise InvalidPolicy(
+            f"the format needs {error.name}, which is not installed; pip install 'pinverify[formats]'"
+        ) from error
 
 
 def unsaid(
