@@ -10,11 +10,24 @@ from types import ModuleType
 import hypothesis.strategies as st
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from format_trees import READ_TREES
 from hypothesis import example, given, settings
 from support import leaf
 
 from pinverify import InvalidPolicy, Kind, Pin, PinSet, Policy
-from pinverify.formats import bare, curl, gnutls, hpkp, okhttp, tlsa
+from pinverify.formats import (
+    android,
+    apple,
+    bare,
+    chromium,
+    curl,
+    envoy,
+    gnutls,
+    hpkp,
+    okhttp,
+    tlsa,
+    trustkit,
+)
 
 ONE, TWO, THREE = (Pin(bytes([number]) * 32) for number in range(1, 4))
 CERT = Pin(b"\4" * 32, Kind.CERT)
@@ -22,7 +35,8 @@ HEX = ONE.digest.hex()
 B64 = str(ONE).partition("/")[2]
 B64_TWO = str(TWO).partition("/")[2]
 HOST = "api.example.com"
-NAMES_HOSTS = (okhttp, tlsa, gnutls)  # the others have to be told
+NAMES_HOSTS = (okhttp, tlsa, gnutls, android, trustkit, apple, chromium)  # the others have to be told
+LEAVES_THE_REST = (okhttp, android, trustkit, apple, chromium)  # to the CAs
 
 KOTLIN = f"""\
 // .add("old.example.com", "sha1/x")
@@ -76,7 +90,7 @@ READ: dict[str, tuple[ModuleType, str, dict[str, PinSet]]] = {
     "a report-only header": (hpkp, f"Public-Key-Pins-Report-Only: {HEADER[:-17]}", REPORTING),
     "openssl's fingerprint": (bare, f"sha256 Fingerprint={FINGERPRINT}\n", {HOST: PinSet([CERT])}),
     "hex": (bare, f"{CERT.digest.hex()}, {FINGERPRINT} # the same\n", {HOST: PinSet([CERT])}),
-}
+} | READ_TREES
 
 
 def read(module: ModuleType, data: str | bytes, host: str = HOST) -> Policy:
@@ -90,7 +104,7 @@ def test_what_systems_document_is_read(module: ModuleType, text: str, hosts: dic
     """Each form becomes the entries that mean the same."""
     policy = read(module, text)
     assert policy.hosts == hosts
-    assert policy.unlisted == ("pkix" if module is okhttp else "deny")
+    assert policy.unlisted == ("pkix" if module in LEAVES_THE_REST else "deny")
 
 
 def test_whole_keys_and_certificates_are_hashed() -> None:
@@ -164,6 +178,11 @@ KEEPS: dict[str, tuple[ModuleType, list[str], list[Kind], set[str]]] = {
     "tlsa": (tlsa, [""], list(Kind), set()),
     "gnutls": (gnutls, [""], [Kind.SPKI], {"expires"}),
     "bare": (bare, ["", "*.", "**."], [Kind.CERT], set()),
+    "android": (android, ["", "**."], [Kind.SPKI], {"mode"}),
+    "trustkit": (trustkit, ["", "**."], [Kind.SPKI], {"mode"}),
+    "apple": (apple, [""], [Kind.SPKI], set()),
+    "envoy": (envoy, ["", "*.", "**."], [Kind.SPKI], set()),
+    "chromium": (chromium, ["", "**."], [Kind.SPKI], set()),
 }
 
 
@@ -175,7 +194,9 @@ def test_what_is_written_is_read_as_it_was(
 ) -> None:
     """Hosts and pins come back in their order; what else is lost, is lost with a warning."""
     digests = st.binary(min_size=32, max_size=32)
-    allow = data.draw(st.lists(st.builds(Pin, digests, st.sampled_from(kinds)), min_size=1, max_size=3))
+    allow = data.draw(
+        st.lists(st.builds(Pin, digests, st.sampled_from(kinds)), min_size=2, max_size=3, unique=True)
+    )
     options = {
         "mode": data.draw(st.sampled_from(["enforce", "report"])),
         "expires": data.draw(st.none() | MOMENTS),
@@ -191,7 +212,7 @@ def test_what_is_written_is_read_as_it_was(
     assert list(again) == list(policy.hosts)
     assert [(pins, pins.allow) for pins in again.values()] == [(expected, expected.allow)] * len(again)
     lost = {key for key, value in options.items() if key not in kept and value not in ("enforce", None)}
-    words = {"mode": "only reports", "expires": "knows no dates"}
+    words = {"mode": "only reports", "expires": "go on to count"}
     for pattern in patterns:
         for key in lost:
             assert any(pattern in text and words[key] in text for text in exported.warnings)

@@ -8,13 +8,15 @@ from types import ModuleType
 
 import hypothesis.strategies as st
 import pytest
+from format_trees import REFUSED_TREES, TREES
 from hypothesis import given, settings
 from test_formats_text import B64, CERT, HEADER, HEX, HOST, NAMES_HOSTS, ONE, READ
 
 from pinverify import InvalidPolicyFile
 from pinverify.formats import Imported, bare, curl, gnutls, hpkp, okhttp, tlsa
 
-MODULES = {"okhttp": okhttp, "curl": curl, "hpkp": hpkp, "tlsa": tlsa, "gnutls": gnutls, "bare": bare}
+TEXTS = {"okhttp": okhttp, "curl": curl, "hpkp": hpkp, "tlsa": tlsa, "gnutls": gnutls, "bare": bare}
+MODULES = TEXTS | TREES
 OWNER = "_443._tcp.example.com."
 ADD = f'.add("a.example", "{ONE}")\n'
 
@@ -140,7 +142,7 @@ REFUSED: dict[str, tuple[ModuleType, str, int | None, str]] = {
     "bare, prefixed": (bare, str(CERT), 1, "hex digits and colons alone"),
     "bare, PEM": (bare, "-----BEGIN CERTIFICATE-----", 1, "a PEM block is not a pin"),
     "bare, nothing": (bare, "# none", None, "never means that all are"),
-}
+} | REFUSED_TREES
 
 
 @pytest.mark.parametrize(("module", "text", "line", "words"), REFUSED.values(), ids=REFUSED)
@@ -211,7 +213,10 @@ def test_what_is_nothing_of_the_kind(module: ModuleType, data: bytes) -> None:
 
 WORDS = """.add( add("a.example", sha256/ sha256// ; pin-sha256=" max-age=5 includeSubDomains Public-Key-Pins:
     |g0| |c0| a.example |443|0|6| |99999999999| TLSA IN RRSIG $ORIGIN _443._tcp.a.example. 3 1 0 ( )
-    /* */ // # " ' : = \\ -----BEGIN 0 \u2028 é , ** *."""
+    /* */ // # " ' : = \\ -----BEGIN 0 \u2028 é , ** *. <?xml <network-security-config> <domain-config>
+    <domain> </domain> <pin-set> <plist> </plist> <dict> </dict> <key> </key> <array> <string> </string>
+    <true/> <integer> kTSKPinnedDomains NSPinnedDomains { } [ ] - & ! %YAML --- "pinsets" "entries" "name" NaN
+    1e9 \t"""
 PIECES = st.sampled_from([*WORDS.split(), HEX, B64, str(ONE), " ", "\n", "\r\n", "\x1c"])
 
 

@@ -84,8 +84,8 @@ def _read_config(file: Source, config: _Element, inherited: _Element | None, mod
             file.leave_unpinned(pattern, line=domain.line)
         else:
             expires = pin_set.attributes.get("expiration")
-            options = {"mode": mode, "expires": expires, "on_expiry": "pkix"}
-            file.add(pattern, _pins(file, pin_set, pattern), line=domain.line, **options)
+            options = {} if expires is None else {"expires": expires, "on_expiry": "pkix"}
+            file.add(pattern, _pins(file, pin_set, pattern), line=domain.line, mode=mode, **options)
     for nested in config.each("domain-config"):
         _read_config(file, nested, pin_set, mode)
 
@@ -182,17 +182,19 @@ def write(policy: Policy, *, host: str | None = None) -> Exported:
     """
     root = ET.Element("network-security-config")
     warnings: list[str] = []
-    for name, (below, pins) in domains(all_entries(policy, host)).items():
-        day, more = until_day(name, pins)
-        warnings += unsaid(name, pins, report=True) + more
+    for name, (pattern, pins) in domains(all_entries(policy, host)).items():
+        day, more = until_day(pattern, pins)
+        warnings += unsaid(pattern, pins, report=True) + more
         config = ET.SubElement(root, "domain-config")
-        ET.SubElement(config, "domain", includeSubdomains=str(below).lower()).text = name
+        ET.SubElement(config, "domain", includeSubdomains="false" if pattern == name else "true").text = name
         pin_set = ET.SubElement(config, "pin-set", {} if day is None else {"expiration": day.isoformat()})
         for pin in pins.allow:
             ET.SubElement(pin_set, "pin", digest="SHA-256").text = str(pin).partition("/")[2]
         if pins.mode == "report":
             ET.SubElement(config, "trustkit-config", enforcePinning="false")
-            warnings.append(f"{name}: it only reports, as TrustKit does; Android without TrustKit enforces")
+            warnings.append(
+                f"{pattern}: it only reports, as TrustKit does; Android without TrustKit enforces"
+            )
     if policy.unlisted == "deny":
         warnings.append("hosts without an entry are refused here; Android leaves them to the CAs")
     ET.indent(root, "    ")

@@ -166,14 +166,14 @@ def write(policy: Policy, *, host: str | None = None) -> Exported:
     keys: dict[Pin, str] = {}
     warnings: list[str] = []
     pinsets, entries = [], []
-    for name, (below, pins) in domains(all_entries(policy, host)).items():
-        warnings += unsaid(name, pins, deny=True) + undated(name, pins)
+    for name, (pattern, pins) in domains(all_entries(policy, host)).items():
+        warnings += unsaid(pattern, pins, deny=True) + undated(pattern, pins)
         allow, deny = (
             [keys.setdefault(pin, f"Key{len(keys) + 1}") for pin in side] for side in (pins.allow, pins.deny)
         )
         bad = {"bad_static_spki_hashes": deny} if deny else {}
         pinsets.append({"name": name, "static_spki_hashes": allow, **bad})
-        entries.append({"name": name, "include_subdomains_for_pinning": below, "pins": name})
+        entries.append({"name": name, "include_subdomains_for_pinning": pattern != name, "pins": name})
     if policy.unlisted == "deny":
         warnings.append("hosts without an entry are refused here; Chromium leaves them to the CAs")
     warnings.append("what stands behind the JSON belongs into transport_security_state_static.pins")

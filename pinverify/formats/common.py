@@ -219,9 +219,14 @@ def until_day(pattern: str, pins: PinSet) -> tuple[date | None, list[str]]:
     """The expiry of an entry, for a format in which pins cease to count on a day: that day, if there is one,
     and warnings.
     """
-    if pins.expires is None or pins.on_expiry == "deny" or pins.expires.date() == date.max:
-        return None, undated(pattern, pins)  # "deny": with the day, the host would be open from then on
+    if pins.expires is None:
+        return None, []
     day = pins.expires.date()
+    if pins.on_expiry == "deny" or day == date.max:
+        return None, [
+            f"{pattern}: its pins expire at {pins.expires.isoformat()}; the format would leave the host to"
+            " the CAs from then on, and so is given no date: they go on to count"
+        ]
     if pins.expires.time() == time():
         return day, []
     return day + timedelta(days=1), [
@@ -229,25 +234,25 @@ def until_day(pattern: str, pins: PinSet) -> tuple[date | None, list[str]]:
     ]
 
 
-def domains(hosts: Mapping[str, PinSet]) -> dict[str, tuple[bool, PinSet]]:
-    """The entries for a format that has domains, each with or without all below it: whether they are with it,
-    and the pins.
+def domains(hosts: Mapping[str, PinSet]) -> dict[str, tuple[str, PinSet]]:
+    """The entries for a format that has domains, each with or without all below it: by domain the pattern,
+    which is `**.` or the domain itself, and the pins.
 
     Raises InvalidPolicy for `*.`, and for a domain that has other pins than what is below it.
     """
-    found: dict[str, tuple[bool, PinSet]] = {}
+    found: dict[str, tuple[str, PinSet]] = {}
     for pattern, pins in hosts.items():
         match, name = split_pattern(pattern)
         if match is Match.ONE_LABEL:
             raise InvalidPolicy(f"the format has no subdomains of one label alone, as {pattern!r} is")
         if host_ip(name) is not None:
             raise InvalidPolicy(f"the format has domains, and {name} is an address")
-        below = match is Match.ANY_DEPTH
         if name in found and found[name][1] != pins:
             raise InvalidPolicy(
                 f"{name!r} and '**.{name}' have other pins, and the format knows one set for both"
             )
-        found[name] = (below or found.get(name, (False,))[0], pins)
+        if match is Match.ANY_DEPTH or name not in found:
+            found[name] = (pattern, pins)
     return found
 
 

@@ -142,4 +142,6 @@ def write(policy: Policy, *, host: str | None = None) -> Exported:
         **({"verify_certificate_spki": keys} if keys else {}),
         **({"verify_certificate_hash": certificates} if certificates else {}),
     }
-    return Exported(extra("yaml").safe_dump({"validation_context": context}), tuple(warnings))
+    return Exported(
+        extra("yaml").safe_dump({"validation_context": context}, sort_keys=False), tuple(warnings)
+    )

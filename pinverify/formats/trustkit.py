@@ -63,33 +63,28 @@ def _read_domain(file: Source, domain: str, said: dict[str, Any]) -> None:
     ]
     if enforce and len(set(pins)) == 1:
         file.warn(f"{domain}: {_TWO}, and does not start with one; the one pin counts here")
-    expires = said.get(_EXPIRES)
-    file.add(
-        pattern,
-        pins,
-        line=line,
-        mode="enforce" if enforce else "report",
-        expires=expires if expires is None else file.typed(expires, str, _EXPIRES, line=line),
-        on_expiry="pkix",
-    )
+    options = {"mode": "enforce" if enforce else "report"}
+    if _EXPIRES in said:
+        options |= {"expires": file.typed(said[_EXPIRES], str, _EXPIRES, line=line), "on_expiry": "pkix"}
+    file.add(pattern, pins, line=line, **options)
 
 
 def write(policy: Policy, *, host: str | None = None) -> Exported:
     """A property list with TrustKit's dictionary.
 
-    Raises InvalidPolicy for `*.`, addresses, denied keys, pins of certificates, and a single pin that an entry
-    enforces.
+    Raises InvalidPolicy for `*.`, addresses, denied keys, pins of certificates, and a single pin that is
+    enforced.
     """
     hosts = all_entries(policy, host)
     pinned: dict[str, Any] = {}
     warnings: list[str] = []
-    for domain, (below, pins) in domains(hosts).items():
+    for domain, (pattern, pins) in domains(hosts).items():
         if pins.mode == "enforce" and len(pins.allow) < 2:
             raise InvalidPolicy(f"{domain!r} has one pin; {_TWO}")
-        day, more = until_day(domain, pins)
-        warnings += unsaid(domain, pins, report=True) + more
+        day, more = until_day(pattern, pins)
+        warnings += unsaid(pattern, pins, report=True) + more
         pinned[domain] = {
-            _SUBDOMAINS: below,
+            _SUBDOMAINS: pattern != domain,
             _ENFORCE: pins.mode == "enforce",
             _HASHES: [str(pin).partition("/")[2] for pin in pins.allow],
             **({} if day is None else {_EXPIRES: day.isoformat()}),
