@@ -101,6 +101,13 @@ def pure(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """The importers of pins under atheris, for a minute; options of libFuzzer go behind `--`."""
+    session.install(".[formats]", "atheris", env=PURE)
+    session.run("python", "fuzz/formats.py", *(session.posargs or ["-max_total_time=60", "-max_len=4096"]))
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """The sdist, a wheel made from it elsewhere, and that wheel installed: abi3, and its engine native."""
     source = _unpacked_sdist(session)

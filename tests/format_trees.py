@@ -183,6 +183,18 @@ REFUSED_TREES: dict[str, tuple[ModuleType, str, int | None, str]] = {
     "android, another root": (android, "<x/>", 1, "it is <x>, and no <network-security-config>"),
     "android, half": (android, ANDROID[:-30], 15, "it is not XML"),
     "android, entities": (android, BOMB + "<x>&b;</x>", None, "declares a document type or entities"),
+    "android, document type": (
+        android,
+        f'<!DOCTYPE x SYSTEM "x">\n{ANDROID[39:]}',
+        None,
+        "declares a document type",
+    ),
+    "android, attribute": (
+        android,
+        android_of('<domain-config><domain includesubdomains="true">a.example</domain></domain-config>'),
+        3,
+        "<domain> has no 'includesubdomains', but includeSubdomains",
+    ),
     "android, deep": (android, "<x>\n" * 100, 33, "nested more than 32 deep"),
     "android, sha1": (
         android,
@@ -347,6 +359,18 @@ REFUSED_TREES: dict[str, tuple[ModuleType, str, int | None, str]] = {
         f'{{{SETS.replace("sha256", "sha1")},\n"entries": [{{"name": "a.example", "pins": "p"}}]}}',
         1,
         "is no pin; that is sha256/<base64>",
+    ),
+    "chromium, unknown": (
+        chromium,
+        '{"entries": [],\n"pinsets": [{"name": "p", "bad_spki_hashes": []}]}',
+        2,
+        "unknown key 'bad_spki_hashes'",
+    ),
+    "chromium, unknown in an entry": (
+        chromium,
+        f'{{{SETS},\n"entries": [{{"name": "a.example", "include_subdomain": true, "pins": "p"}}]}}',
+        2,
+        "unknown key 'include_subdomain'",
     ),
     "chromium, flag": (
         chromium,

@@ -6,6 +6,8 @@ Each format is a module with the same two functions:
     read(data, *, source, host=None) -> Imported     raises InvalidPolicyFile and nothing else
     write(policy, *, host=None) -> Exported          raises InvalidPolicy for what the format cannot say
 
+Both raise InvalidPolicy if a library of the extra `formats` is needed and not installed.
+
 `source` is what to call the file in errors. `host` is for formats that know no hosts: the pattern to which
 the pins belong; in writing, the entry to write, which may be left out if there is only one.
 

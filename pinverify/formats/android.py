@@ -32,6 +32,13 @@ _CHILDREN = {
     "domain-config": ("domain", "pin-set", "trust-anchors", "domain-config", "trustkit-config"),
     "pin-set": ("pin",),
 }
+# Of the elements that pins hang on. An attribute that is misspelled would say nothing.
+_ATTRIBUTES = {
+    "domain": ("includeSubdomains",),
+    "pin-set": ("expiration",),
+    "pin": ("digest",),
+    "trustkit-config": ("enforcePinning", "disableDefaultReportUri"),
+}
 
 
 @dataclass(slots=True)
@@ -122,11 +129,17 @@ def _flag(file: Source, element: _Element, name: str) -> bool:
 
 
 def _check_children(file: Source, element: _Element) -> None:
+    """Refuses what Android would not know: it would be lost, and pins with it."""
     known = _CHILDREN[element.name]
     for child in element.children:
         if child.name not in known:
             trouble = f"<{child.name}> has no place in <{element.name}>, which has {', '.join(known)}"
             file.fail(trouble, line=child.line)
+        for name in child.attributes:
+            attributes = _ATTRIBUTES.get(child.name)
+            if attributes is not None and name not in attributes and ":" not in name:  # those of tools
+                trouble = f"<{child.name}> has no {shown(name)}, but {', '.join(attributes)}"
+                file.fail(trouble, line=child.line)
 
 
 # -- XML --

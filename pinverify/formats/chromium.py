@@ -17,6 +17,9 @@ __all__ = ["read", "write"]
 
 _COMMENT = re.compile(r"^[ \t]*//[^\n]*", re.MULTILINE)  # of lines that are nothing else, as Chromium has it
 _NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")
+_PINSET = ("name", "static_spki_hashes", "bad_static_spki_hashes", "report_uri")
+_ENTRY = ("name", "policy", "mode", "pins", "include_subdomains", "include_subdomains_for_pinning")
+_OF_OTHERS = ("expect_",)  # entries had more of their own, which are not of pins
 _UNNAMED = (
     "it is the name of a key that is in another file; put transport_security_state_static.pins behind the"
     " JSON, or sha256/… in its place"
@@ -33,12 +36,12 @@ def read(data: bytes, *, source: str, host: str | None = None) -> Imported:
     document, end = _parsed(file)
     keys = _named_keys(file, end)
     pinsets: dict[str, dict[str, Any]] = {}
-    for pinset in _objects(file, document, "pinsets"):
+    for pinset in _objects(file, document, "pinsets", _PINSET):
         name = file.typed(pinset.get("name"), str, "the name of a pinset")
         if name in pinsets:
             file.fail(f"the pinset {shown(name)} is there twice", line=file.line_of('"pinsets"', f'"{name}"'))
         pinsets[name] = pinset
-    for entry in _objects(file, document, "entries"):
+    for entry in _objects(file, document, "entries", _ENTRY):
         _read_entry(file, entry, pinsets, keys)
     file.warn("Chromium waives pins for CAs that were added to the machine; here they hold for all")
     return file.finish(unlisted="pkix")
@@ -78,10 +81,17 @@ def _pin(file: Source, text: Any, keys: dict[str, Pin], entry: str) -> Pin:
     return file.pin(text, line=line, entry=entry)
 
 
-def _objects(file: Source, document: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+def _objects(
+    file: Source, document: dict[str, Any], key: str, known: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
     line = file.line_of(f'"{key}"')
     for item in file.typed(document.get(key), list, key, line=line):
-        yield file.typed(item, dict, f"each of {key}", line=line)
+        found = file.typed(item, dict, f"each of {key}", line=line)
+        for name in found:
+            if name not in known and not name.startswith(_OF_OTHERS):
+                trouble = f"unknown key {shown(name)}; known are {', '.join(known)}"
+                file.fail(trouble, line=file.line_of(f'"{key}"', f'"{name}"'))
+        yield found
 
 
 # -- The JSON, and the list of keys behind it --
