@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fuzzes the importers: python fuzz/formats.py [-max_total_time=60] [more options of libFuzzer] [CORPUS]
 
-Invariant: whatever octets a file holds, `read` returns a policy or raises InvalidPolicyFile, and nothing else.
+Invariant: whatever octets a file holds, `read` returns a policy or raises InvalidPolicyFile, nothing else.
 A policy that was read can be written as TOML, and what comes back is that policy.
 
 The first octet picks the format; the rest is the file. Without a corpus, the seeds are what the formats make
