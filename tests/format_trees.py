@@ -195,6 +195,12 @@ REFUSED_TREES: dict[str, tuple[ModuleType, str, int | None, str]] = {
         3,
         "<domain> has no 'includesubdomains', but includeSubdomains",
     ),
+    "android, wildcard": (
+        android,
+        android_of("<domain-config><domain>*.a.example</domain></domain-config>"),
+        3,
+        "the format has no wildcards",
+    ),
     "android, deep": (android, "<x>\n" * 100, 33, "nested more than 32 deep"),
     "android, sha1": (
         android,
@@ -290,6 +296,19 @@ REFUSED_TREES: dict[str, tuple[ModuleType, str, int | None, str]] = {
         "a key of each, and here one of either would do",
     ),
     "apple, neither": (apple, apple_of(domain("a.example", "")), 7, "closes the domain to all"),
+    "apple, one of both is empty": (
+        apple,
+        apple_of(domain("a.example", LEAVES + key("NSPinnedCAIdentities", "<array/>"))),
+        7,
+        "a key of each",
+    ),
+    "apple, empty": (
+        apple,
+        apple_of(domain("a.example", key("NSPinnedCAIdentities", "<array/>"))),
+        7,
+        "never means that all are",
+    ),
+    "apple, wildcard": (apple, apple_of(domain("*.a.example", LEAVES)), 7, "the format has no wildcards"),
     "apple, unknown": (
         apple,
         apple_of(domain("a.example", LEAVES + key("NSIncludeSubdomains", "<true/>"))),

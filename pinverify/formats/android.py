@@ -85,8 +85,8 @@ def _read_config(file: Source, config: _Element, inherited: _Element | None, mod
         if any(_flag(file, child, "overridePins") for child in anchors.children):
             file.warn("overridePins lets CAs go without pins; here they hold for all", line=anchors.line)
     for domain in config.each("domain"):
-        name = domain.text
-        pattern = f"**.{name}" if _flag(file, domain, "includeSubdomains") else name
+        below = _flag(file, domain, "includeSubdomains")
+        pattern = file.domain(domain.text, below=below, line=domain.line)
         if pin_set is None:
             file.leave_unpinned(pattern, line=domain.line)
         else:

@@ -44,7 +44,7 @@ def _read_domain(file: Source, domain: str, settings: Any) -> None:
     unknown = settings.keys() - {_SUBDOMAINS, *_LISTS}
     if unknown:
         file.fail(f"unknown key {shown(min(unknown))}", line=line, entry=domain)
-    kinds = [kind for kind in _LISTS if settings.get(kind)]
+    kinds = [kind for kind in _LISTS if kind in settings]
     if len(kinds) != 1:
         both = "Apple wants a key of each, and here one of either would do; keep one"
         trouble = both if kinds else "an empty one closes the domain to all; leave the domain out"
@@ -54,7 +54,8 @@ def _read_domain(file: Source, domain: str, settings: Any) -> None:
     ]
     below = file.typed(settings.get(_SUBDOMAINS, False), bool, _SUBDOMAINS, line=line)
     file.warn(f"{domain}: {_LISTS[kinds[0]]}")
-    for pattern in (domain, f"*.{domain}") if below else (domain,):
+    name = file.domain(domain, below=False, line=line)
+    for pattern in (name, f"*.{name}") if below else (name,):
         file.add(pattern, pins, line=line)
 
 

@@ -53,7 +53,7 @@ def _read_entry(file: Source, entry: dict[str, Any], pinsets: dict[str, Any], ke
     below = [entry.get(key, False) for key in ("include_subdomains", "include_subdomains_for_pinning")]
     if not all(isinstance(value, bool) for value in below):
         file.fail("include_subdomains has to be true or false", line=line, entry=name)
-    pattern = f"**.{name}" if any(below) else name
+    pattern = file.domain(name, below=any(below), line=line)
     if "pins" not in entry:
         file.leave_unpinned(pattern, line=line)
         return

@@ -143,6 +143,13 @@ class Source:
         except PinverifyError as error:
             self.fail(str(error), line=line, entry=str(text))
 
+    def domain(self, name: str, *, below: bool, line: Line = None) -> str:
+        """The pattern of a domain, alone or with all below it, for a format that has no wildcards."""
+        pattern = self.pattern(name, line=line)
+        if split_pattern(pattern)[0] is not Match.EXACT:
+            self.fail("the format has no wildcards; a domain is named without", line=line, entry=name)
+        return f"**.{pattern}" if below else pattern
+
     def host_wanted(self, host: str | None) -> str:
         """The pattern that a reader of a format without hosts has to be given."""
         if host is None:

@@ -52,7 +52,7 @@ def _read_domain(file: Source, domain: str, said: dict[str, Any]) -> None:
         file.typed(said.get(key, default), bool, key, line=line)
         for key, default in ((_SUBDOMAINS, False), (_ENFORCE, True), (_EXCLUDE, False))
     )
-    pattern = f"**.{domain}" if below else domain
+    pattern = file.domain(domain, below=below, line=line)
     if exclude:
         file.leave_unpinned(pattern, line=line)
         return
