@@ -18,6 +18,7 @@ HEADERS = (
     "pv_policy.h",
     "pv_decide.h",
     "pv_openssl.h",
+    "pv_chain.h",
     "pv_guard.h",
 )
 

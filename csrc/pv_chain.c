@@ -2,17 +2,27 @@
 
 #include "pv_chain.h"
 
-// feed exports |cert| to |bio|, behind the |*used| bytes that it holds already, and hands it to the decision.
-// It returns 1 if that could be done, and whether the decision wants more in |*out_more|.
-static PV_MUST_USE int feed(struct pv_decision *decision, BIO *bio, X509 *cert, size_t *used, int *out_more) {
+#include <string.h>
+
+// append exports |cert| to |bio|, behind what that holds. It returns 1 and all that is there now in
+// |*out_all|, or 0.
+static PV_MUST_USE int append(BIO *bio, X509 *cert, pv_slice *out_all) {
   char *data = NULL;
-  pv_slice before, rest;
   if (cert == NULL || pv_openssl.i2d_X509_bio(bio, cert) != 1) return 0;
   long end = pv_openssl.BIO_get_mem_data(bio, &data);
   if (end < 0 || data == NULL) return 0;
-  rest = pv_slice_of(data, (size_t)end);
+  *out_all = pv_slice_of(data, (size_t)end);
+  return 1;
+}
+
+// feed exports |cert| to |bio|, behind the |*used| bytes that it holds already, and hands it to the decision.
+// It returns 1 if that could be done, and whether the decision wants more in |*out_more|.
+static PV_MUST_USE int feed(struct pv_decision *decision, BIO *bio, X509 *cert, size_t *used, int *out_more) {
+  pv_slice before, rest;
+  if (!append(bio, cert, &rest)) return 0;
+  size_t end = rest.len;
   if (!pv_slice_take(&rest, *used, &before)) return 0;
-  *used = (size_t)end;
+  *used = end;
   *out_more = pv_decision_add(decision, rest);
   return 1;
 }
@@ -42,4 +52,21 @@ int pv_chain_feed(X509_STORE_CTX *store_ctx, int leaf_only, struct pv_decision *
   int fed = leaf_only ? feed_leaf(decision, bio, store_ctx) : feed_chain(decision, bio, store_ctx);
   (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
   return fed;
+}
+
+int pv_chain_verified(void *ssl, uint8_t *out_der, size_t room, size_t *out_ends) {
+  Cryptography_STACK_OF_X509 *chain = pv_openssl.SSL_get0_verified_chain(ssl);
+  if (chain == NULL) return 0;  // of a resumed session
+  int count = pv_openssl.sk_X509_num(chain), fits = 1;
+  if (count < 0 || count > PV_MAX_CHAIN) return -1;
+  BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
+  if (bio == NULL) return -1;
+  pv_slice all = {NULL, 0};
+  for (int i = 0; fits && i < count; i++) {
+    fits = append(bio, pv_openssl.sk_X509_value(chain, i), &all) && all.len <= room;
+    out_ends[i] = all.len;
+  }
+  if (fits && all.len != 0) memcpy(out_der, all.data, all.len);
+  (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
+  return fits ? count : -1;
 }

@@ -14,4 +14,10 @@
 // certificate; then the decision counts for nothing.
 PV_MUST_USE int pv_chain_feed(X509_STORE_CTX *store_ctx, int leaf_only, struct pv_decision *decision);
 
+// pv_chain_verified copies the verified chain of |ssl| after its handshake, an SSL *, to |out_der|, which has
+// room for |room| bytes: the certificates as DER, one behind the other, leaf first. Where each ends goes to
+// |out_ends|, which has room for PV_MAX_CHAIN. It returns how many there are, or -1 if OpenSSL could not give
+// them or they do not fit; then what the outputs hold counts for nothing.
+PV_MUST_USE int pv_chain_verified(void *ssl, uint8_t *out_der, size_t room, size_t *out_ends);
+
 #endif  // PV_CHAIN_H

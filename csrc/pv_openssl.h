@@ -34,6 +34,7 @@ typedef struct stack_st_X509 Cryptography_STACK_OF_X509;
   F(char *, SSL_get_servername, (SSL *, int))                                                            \
   F(int, SSL_session_reused, (SSL *))                                                                    \
   F(X509 *, SSL_get_peer_certificate, (SSL *))                                                           \
+  F(Cryptography_STACK_OF_X509 *, SSL_get0_verified_chain, (SSL *))                                      \
   F(long, SSL_get_verify_result, (SSL *))                                                                \
   F(int, SSL_get_shutdown, (SSL *))                                                                      \
   F(void, SSL_set_shutdown, (SSL *, int))                                                                \

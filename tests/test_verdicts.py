@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from types import ModuleType
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from pinned import ABSENT, HOST, open_pair, pinned, raw, refusal
 from support import accepting, client_ssl, exchange, intermediate, leaf, server_ssl, shake
@@ -23,6 +25,19 @@ def test_the_verdict_of_a_live_connection() -> None:
         assert (verdict.reason, verdict.accepted, verdict.host) == (Reason.PINNED, True, HOST)
         assert (verdict.depth, list(verdict.chain)) == (1, leaf(HOST).ders)
         assert exchange(client, server) == b"ping"
+
+
+@pytest.mark.parametrize("room", [0, 16 << 10], ids=["no room", "room"])
+def test_the_chain_is_the_one_that_openssl_verified(
+    room: int, engine: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is pyOpenSSL's, certificate by certificate, whether it fits the native engine's buffer or not."""
+    monkeypatch.setattr(engine, "_ROOM", room, raising=False)  # the Python engine has no buffer
+    client, _ = open_pair(pinned(pin=leaf(HOST).pin), server_ssl(leaf(HOST)))
+    verified = client.get_verified_chain()
+    assert verified is not None
+    encoded = [certificate.to_cryptography().public_bytes(Encoding.DER) for certificate in verified]
+    assert list(pinverify.verdict(client).chain) == encoded
 
 
 def test_the_verdict_of_a_servers_connection() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
@@ -175,6 +176,10 @@ def _host(host: str) -> Any:
     return {"text": host.encode("ascii"), "len": len(host), "ip_len": len(ip), "ip": ip}
 
 
+_ROOM = 16 << 10  # octets of a chain; three certificates have some four thousand
+_MAX_CHAIN = 32  # PV_MAX_CHAIN
+
+
 class NativeGuard(Guard):
     """The guard of csrc/pv_guard.c."""
 
@@ -211,6 +216,14 @@ class NativeGuard(Guard):
         host = ffi.new("struct pv_host *")
         found = lib.pv_guard_reference(self._guard, _foreign(ssl), host)
         return ffi.string(host.text).decode("ascii") if found else ""
+
+    def verified_chain(self, ssl: Any) -> tuple[bytes, ...]:
+        # One call in place of many, since each lets the GIL go, and may have to wait to get it back.
+        der, ends = ffi.new("uint8_t[]", _ROOM), ffi.new("size_t[]", _MAX_CHAIN)
+        count = lib.pv_chain_verified(_foreign(ssl), der, _ROOM, ends)
+        if count < 0:  # more than there is room for
+            return super().verified_chain(ssl)
+        return tuple(ffi.buffer(der)[start:end] for start, end in pairwise((0, *ends[0:count])))
 
     def bind(self, connection: SSL.Connection, host: str) -> None:
         reference = ffi.new(
