@@ -24,6 +24,8 @@ OLDEST = [
     "tomli-w==1.0.0",
     "click==8.1.0",
     "rich==13.0.0",
+    "defusedxml==0.7.1",
+    "PyYAML==6.0; python_version < '3.12'",
     "cffi==1.15.1; python_version < '3.12'",
 ]
 

@@ -44,6 +44,15 @@ def test_findings_are_json(policy: Path) -> None:
     assert (result.exit_code, result.stderr) == (1, "")
 
 
+def test_a_pin_that_stands_twice(tmp_path: Path) -> None:
+    """A policy does not show it any more; its file does, by entry and line."""
+    path = tmp_path / "policy.toml"
+    path.write_text(f'[[host]]\nname = "{HOST}"\npins = ["{NODE.pin}", "{BACKUP}", "{NODE.pin}"]\n')
+    [finding] = json.loads(pinverify("lint", path, "--format", "json").stdout)
+    assert (finding["code"], finding["severity"]) == ("duplicate-pin", "warning")
+    assert finding["why"] == f"line 3: {HOST}: pins has the same pin twice"
+
+
 def test_the_exit_status_depends_on_severity(policy: Path, tmp_path: Path) -> None:
     """--fail-on says which findings make it 1."""
     assert pinverify("lint", policy, "--fail-on", "error").exit_code == 0

@@ -13,9 +13,9 @@ import click
 
 from pinverify.cli.peer import invalid_input
 from pinverify.errors import InvalidHost
+from pinverify.formats import read_file, toml
 from pinverify.hostnames import canonical_host, host_and_port
 from pinverify.lint import Finding, Severity, lint
-from pinverify.policy import Policy
 
 __all__ = ["show_findings"]
 
@@ -34,14 +34,14 @@ def show_findings(
     `fail_on`.
     """
     with invalid_input():
-        policy = Policy.load(path)
+        policy, warnings = toml.read(read_file(path), source=path)
         addresses = dict(map(_connect_to, connect_to))
-        findings = lint(policy)
+        findings = [_duplicate(path, warning) for warning in warnings] + lint(policy)
         if live:
             from pinverify.lint_live import lint_live
 
             findings += lint_live(policy, trust=trust, addresses=addresses, timeout=timeout)
-            findings.sort(key=lambda finding: -finding.severity)
+        findings.sort(key=lambda finding: -finding.severity)  # the worst first
     if form == "json":
         click.echo(json.dumps([_as_json(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
@@ -49,6 +49,12 @@ def show_findings(
             click.echo(_as_text(finding), color=False if os.environ.get("NO_COLOR") else None)
         click.echo(_summary(findings), err=True)
     return int(any(finding.severity >= Severity[fail_on.upper()] for finding in findings))
+
+
+def _duplicate(path: str, warning: str) -> Finding:
+    """What a policy does not show any more: only its file has a pin twice."""
+    remedy = "name each pin once; the second may have been meant to be another, the backup say"
+    return Finding("duplicate-pin", Severity.WARNING, path, warning, remedy)
 
 
 def _connect_to(text: str) -> tuple[str, tuple[str, int]]:

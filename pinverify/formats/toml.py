@@ -109,6 +109,9 @@ class _File(Source):
             pins = PinSet(table.get("pins", ()), **{key: table[key] for key in _OPTIONS if key in table})
         except PinverifyError as error:
             self.fail(str(error), line=self._line(number, *_culprit(table)), entry=str(names[0]))
+        for key, kept in (("pins", pins.allow), ("deny", pins.deny)):
+            if len(kept) < len(table.get(key, ())):
+                self.warn(f"{names[0]}: {key} has the same pin twice", line=self._line(number, key))
         for name in names:
             self.enter(name, pins, line=partial(self._line, number, "name", name))
 
