@@ -74,7 +74,7 @@ class Source:
         self._hosts: dict[str, PinSet] = {}
         self._lines: dict[str, Line] = {}
         self._unpinned: list[str] = []
-        self._warnings: list[str] = []
+        self._warnings: dict[str, None] = {}  # a set that keeps their order
         if len(data) > SIZE_LIMIT:
             self.fail(f"has more than {SIZE_LIMIT >> 20} MiB, which no list of pins needs")
         try:
@@ -92,9 +92,7 @@ class Source:
 
     def warn(self, text: str, *, line: int | None = None) -> None:
         """Puts down, once, a difference between what the file says and what the policy does."""
-        text = text if line is None else f"line {line}: {text}"
-        if text not in self._warnings:
-            self._warnings.append(text)
+        self._warnings[text if line is None else f"line {line}: {text}"] = None
 
     def line_at(self, offset: int) -> int:
         """The number, from 1, of the line with the character at `offset` of the text."""
