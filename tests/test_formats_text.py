@@ -10,6 +10,7 @@ from types import ModuleType
 import hypothesis.strategies as st
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from format_documents import DOCUMENTED
 from format_trees import READ_TREES
 from hypothesis import example, given, settings
 from support import leaf
@@ -75,22 +76,26 @@ EXPIRING = PinSet([ONE, TWO], expires="2027-06-01T00:00:01Z")
 ANY_DEPTH, REPORTING = {f"**.{HOST}": BOTH}, {HOST: PinSet([ONE, TWO], mode="report")}
 FINGERPRINT = CERT.digest.hex(":").upper()
 # The format; what is read; and the entries of the policy.
-READ: dict[str, tuple[ModuleType, str, dict[str, PinSet]]] = {
-    "Kotlin": (okhttp, KOTLIN, {"publicobject.com": BOTH, "**.example.com": BOTH}),
-    "Kotlin, apply": (okhttp, f'b.apply {{ add("a.example", "{ONE}") }}', {"a.example": PinSet([ONE])}),
-    "Java": (okhttp, JAVA, {"*.example.com": BOTH}),
-    "lines": (okhttp, LINES, {"publicobject.com": PinSet([ONE]), "**.example.com": BOTH}),
-    "a zone": (tlsa, ZONE, {"www.example.com": BOTH, "mail.example.com": PinSet([CERT])}),
-    "known hosts": (gnutls, KEYS, {"www.example.com": EXPIRING, "mail.example.com": PinSet([ONE])}),
-    "curl": (curl, f"sha256//{B64};sha256//{B64_TWO}\n", {HOST: BOTH}),
-    "a header": (hpkp, f"Public-Key-Pins: {HEADER}", {HOST: BOTH}),
-    "a folded header": (hpkp, "public-key-pins:\r\n " + HEADER.replace("; ", ";\r\n  "), {HOST: BOTH}),
-    "a header's value": (hpkp, f"{HEADER}; includesubdomains", ANY_DEPTH),
-    "blanks and quotes": (hpkp, f' ; Max-Age = "9" ;{HEADER[:-17]};includeSubDomains ;', ANY_DEPTH),
-    "a report-only header": (hpkp, f"Public-Key-Pins-Report-Only: {HEADER[:-17]}", REPORTING),
-    "openssl's fingerprint": (bare, f"sha256 Fingerprint={FINGERPRINT}\n", {HOST: PinSet([CERT])}),
-    "hex": (bare, f"{CERT.digest.hex()}, {FINGERPRINT} # the same\n", {HOST: PinSet([CERT])}),
-} | READ_TREES
+READ: dict[str, tuple[ModuleType, str, dict[str, PinSet]]] = (
+    {
+        "Kotlin": (okhttp, KOTLIN, {"publicobject.com": BOTH, "**.example.com": BOTH}),
+        "Kotlin, apply": (okhttp, f'b.apply {{ add("a.example", "{ONE}") }}', {"a.example": PinSet([ONE])}),
+        "Java": (okhttp, JAVA, {"*.example.com": BOTH}),
+        "lines": (okhttp, LINES, {"publicobject.com": PinSet([ONE]), "**.example.com": BOTH}),
+        "a zone": (tlsa, ZONE, {"www.example.com": BOTH, "mail.example.com": PinSet([CERT])}),
+        "known hosts": (gnutls, KEYS, {"www.example.com": EXPIRING, "mail.example.com": PinSet([ONE])}),
+        "curl": (curl, f"sha256//{B64};sha256//{B64_TWO}\n", {HOST: BOTH}),
+        "a header": (hpkp, f"Public-Key-Pins: {HEADER}", {HOST: BOTH}),
+        "a folded header": (hpkp, "public-key-pins:\r\n " + HEADER.replace("; ", ";\r\n  "), {HOST: BOTH}),
+        "a header's value": (hpkp, f"{HEADER}; includesubdomains", ANY_DEPTH),
+        "blanks and quotes": (hpkp, f' ; Max-Age = "9" ;{HEADER[:-17]};includeSubDomains ;', ANY_DEPTH),
+        "a report-only header": (hpkp, f"Public-Key-Pins-Report-Only: {HEADER[:-17]}", REPORTING),
+        "openssl's fingerprint": (bare, f"sha256 Fingerprint={FINGERPRINT}\n", {HOST: PinSet([CERT])}),
+        "hex": (bare, f"{CERT.digest.hex()}, {FINGERPRINT} # the same\n", {HOST: PinSet([CERT])}),
+    }
+    | READ_TREES
+    | DOCUMENTED
+)
 
 
 def read(module: ModuleType, data: str | bytes, host: str = HOST) -> Policy:

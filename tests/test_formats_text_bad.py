@@ -8,7 +8,8 @@ from types import ModuleType
 
 import hypothesis.strategies as st
 import pytest
-from format_trees import REFUSED_TREES, TREES
+from format_trees import TREES
+from format_trees_bad import REFUSED_TREES
 from hypothesis import given, settings
 from test_formats_text import B64, CERT, HEADER, HEX, HOST, NAMES_HOSTS, ONE, READ
 
