@@ -75,7 +75,14 @@ struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int
 void pv_guard_free(struct pv_guard *guard);
 void pv_guard_install(struct pv_guard *guard);
 int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);
-int pv_chain_verified(void *ssl, uint8_t *out_der, size_t room, size_t *out_ends);
+struct pv_judgement {
+  struct pv_host host;
+  struct pv_verdict verdict;
+  int count;
+  size_t ends[32];
+  uint8_t der[...];
+};
+int pv_guard_judge(struct pv_guard *guard, void *ssl, int64_t now, struct pv_judgement *out);
 uint64_t pv_guard_count(struct pv_guard *guard, int accepted, int reason);
 
 extern "Python" int pv_tell(void *owner, const struct pv_report *report);

@@ -346,6 +346,21 @@ int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_ho
   return find_reference(guard, ssl, out_host) == PV_PINNED && out_host->len != 0;
 }
 
+int pv_guard_judge(struct pv_guard *guard, void *ssl, int64_t now, struct pv_judgement *out) {
+  pv_slice chain[PV_MAX_CHAIN];
+  if (!pv_guard_reference(guard, ssl, &out->host)) memset(&out->host, 0, sizeof out->host);
+  out->count = pv_chain_verified(ssl, out->der, sizeof out->der, out->ends);
+  if (out->count < 0) return 0;
+  if (guard->pins_only && out->count > 1) out->count = 1;
+  size_t start = 0;
+  for (int i = 0; i < out->count; i++) {
+    chain[i] = pv_slice_of(out->der + start, out->ends[i] - start);
+    start = out->ends[i];
+  }
+  out->verdict = pv_decide(guard->policy, host_slice(&out->host), now, chain, (size_t)out->count);
+  return 1;
+}
+
 uint64_t pv_guard_count(struct pv_guard *guard, int accepted, int reason) {
   if (accepted < 0 || accepted > 1 || reason < 0 || reason >= PV_REASON_COUNT) return 0;
   return atomic_load_explicit(&guard->counts[accepted][reason], memory_order_relaxed);

@@ -64,6 +64,23 @@ void pv_guard_install(struct pv_guard *guard);
 // there is none (as on every server) and then leaves |*out_host| empty.
 PV_MUST_USE int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);
 
+enum { PV_JUDGEMENT_ROOM = 16 * 1024 };  // octets of a chain; three certificates have some four thousand
+
+// pv_judgement is all that can be said of a connection after its handshake. Of its chain, |der| has the
+// certificates one behind the other, leaf first, and |ends| where each of the |count| ends.
+struct pv_judgement {
+  struct pv_host host;  // empty if there is none, as on every server
+  struct pv_verdict verdict;
+  int count;
+  size_t ends[PV_MAX_CHAIN];
+  uint8_t der[PV_JUDGEMENT_ROOM];
+};
+
+// pv_guard_judge decides anew, at Unix time |now|, about the verified chain of |ssl|, a connection of this
+// guard's whose handshake has succeeded. It returns 1; or 0 if OpenSSL could not give the chain or there is
+// no room for it, and then what |*out| holds counts for nothing.
+PV_MUST_USE int pv_guard_judge(struct pv_guard *guard, void *ssl, int64_t now, struct pv_judgement *out);
+
 // pv_guard_count reads one counter.
 PV_MUST_USE uint64_t pv_guard_count(struct pv_guard *guard, int accepted, int reason);
 

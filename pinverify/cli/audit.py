@@ -39,7 +39,7 @@ def run_audit(hosts: str, policy: str, output: str, *, trust: str, timeout: floa
         seen.update(done.values())
         left = [target for target in wanted if str(target) not in done]
         executor = ThreadPoolExecutor(jobs)
-        batch = max(1, min(8, len(left) // (4 * jobs)))  # fewer hand-overs, where there is enough for all
+        batch = max(1, min(32, len(left) // (4 * jobs)))  # fewer hand-overs, where there is enough for all
         try:
             for outcome in _progress(audit.run(left, executor, jobs=2 * jobs, batch=batch), len(left)):
                 file.write(_line(outcome))

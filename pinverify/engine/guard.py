@@ -75,15 +75,17 @@ class Guard(ABC):
     def reference(self, ssl: Any) -> str:
         """The canonical reference name of a connection; "" if it has none."""
 
-    def verified_chain(self, ssl: Any) -> tuple[bytes, ...]:
-        """The verified chain of a connection after its handshake, as DER; empty if it resumed a session."""
-        return openssl.verified_chain(ssl)
+    def _decide_anew(self, ssl: Any) -> tuple[str, tuple[bytes, ...], Decision]:
+        """What the policy says now of a connection after its handshake: reference name, verified chain (empty
+        if it resumed a session) and decision.
+        """
+        host = self.reference(ssl)
+        chain = openssl.verified_chain(ssl)[: 1 if self.pins_only else None]
+        return host, chain, self._compiled.decide(host, chain, int(time.time()))
 
     def judge(self, connection: SSL.Connection) -> Verdict:
         """The verdict on a connection whose handshake has succeeded."""
-        host = self.reference(connection._ssl)
-        chain = self.verified_chain(connection._ssl)[: 1 if self.pins_only else None]
-        decision: Decision = self._compiled.decide(host, chain, int(time.time()))
+        host, chain, decision = self._decide_anew(connection._ssl)
         if not chain and openssl.session_reused(connection._ssl):
             if decision.reason is Reason.CHAIN_LENGTH:  # nothing but the chain was left to ask for
                 resumable = self.is_server or host == self.policy.sole_host

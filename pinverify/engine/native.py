@@ -6,6 +6,7 @@ out.
 from __future__ import annotations
 
 import secrets
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -176,10 +177,6 @@ def _host(host: str) -> Any:
     return {"text": host.encode("ascii"), "len": len(host), "ip_len": len(ip), "ip": ip}
 
 
-_ROOM = 16 << 10  # octets of a chain; three certificates have some four thousand
-_MAX_CHAIN = 32  # PV_MAX_CHAIN
-
-
 class NativeGuard(Guard):
     """The guard of csrc/pv_guard.c."""
 
@@ -217,13 +214,14 @@ class NativeGuard(Guard):
         found = lib.pv_guard_reference(self._guard, _foreign(ssl), host)
         return ffi.string(host.text).decode("ascii") if found else ""
 
-    def verified_chain(self, ssl: Any) -> tuple[bytes, ...]:
+    def _decide_anew(self, ssl: Any) -> tuple[str, tuple[bytes, ...], Decision]:
         # One call in place of many, since each lets the GIL go, and may have to wait to get it back.
-        der, ends = ffi.new("uint8_t[]", _ROOM), ffi.new("size_t[]", _MAX_CHAIN)
-        count = lib.pv_chain_verified(_foreign(ssl), der, _ROOM, ends)
-        if count < 0:  # more than there is room for
-            return super().verified_chain(ssl)
-        return tuple(ffi.buffer(der)[start:end] for start, end in pairwise((0, *ends[0:count])))
+        found = ffi.new("struct pv_judgement *")
+        if lib.pv_guard_judge(self._guard, _foreign(ssl), int(time.time()), found) != 1:
+            return super()._decide_anew(ssl)  # the chain is larger than there is room for
+        der, ends = ffi.buffer(found.der), (0, *found.ends[0 : found.count])
+        chain = tuple(der[start:end] for start, end in pairwise(ends))
+        return ffi.string(found.host.text).decode("ascii"), chain, _decision(found.verdict)
 
     def bind(self, connection: SSL.Connection, host: str) -> None:
         reference = ffi.new(

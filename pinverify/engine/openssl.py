@@ -109,6 +109,7 @@ _get_chain = borrow("X509_STORE_CTX_get1_chain", "Cryptography_STACK_OF_X509 *(*
 _get_sent_chain = borrow("SSL_get_peer_cert_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verified_chain = borrow("SSL_get0_verified_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verify_result = borrow("SSL_get_verify_result", "long(*)(SSL *)")
+_get_peer_finished = borrow("SSL_get_peer_finished", "size_t(*)(SSL *, void *, size_t)")
 _get_peer_certificate = borrow("SSL_get_peer_certificate", "X509 *(*)(SSL *)")
 _session_reused = borrow("SSL_session_reused", "int(*)(SSL *)")
 _get_leaf = borrow("X509_STORE_CTX_get0_cert", "X509 *(*)(X509_STORE_CTX *)")
@@ -211,8 +212,9 @@ def verified_chain(ssl: Any) -> tuple[bytes, ...]:
 
 def handshake_succeeded(connection: SSL.Connection) -> bool:
     """Whether the handshake is done, the peer verified, and the connection not shut down."""
-    verified = _get_verify_result(connection._ssl) == _CONSTANTS["X509_V_OK"]
-    return connection.get_peer_finished() is not None and verified and not connection.get_shutdown()
+    ssl = connection._ssl
+    verified = _get_verify_result(ssl) == _CONSTANTS["X509_V_OK"]
+    return _get_peer_finished(ssl, ffi.NULL, 0) != 0 and verified and not connection.get_shutdown()
 
 
 def _certificates(chain: Any) -> list[Any]:
