@@ -8,14 +8,16 @@ from datetime import datetime, timedelta, timezone
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from pinverify.pins import Pin
 
-__all__ = ["HOST", "Owner", "Pki"]
+__all__ = ["HOST", "Owner", "Pki", "PrivateKey"]
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 HOST = "service.example"
 _DAY = timedelta(days=1)
@@ -26,13 +28,24 @@ class Owner:
     """A certificate, its private key, and the owner of the key that signed it."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: PrivateKey
     issuer: Owner | None = None
 
     @classmethod
-    def make(cls, name: str, issuer: Owner | None = None, *, host: str | None = None) -> Owner:
-        """A server for `host`, or without one a CA; self-signed without an `issuer`."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def make(
+        cls,
+        name: str,
+        issuer: Owner | None = None,
+        *,
+        host: str | None = None,
+        key: PrivateKey | None = None,
+    ) -> Owner:
+        """A server for `host`, or without one a CA; self-signed without an `issuer`. Its key is on P-256,
+        unless one is given.
+        """
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        signer = issuer.key if issuer else key
+        digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(timezone.utc)
         builder = (
@@ -47,7 +60,7 @@ class Owner:
         )
         if host is not None:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        return cls(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key, issuer)
+        return cls(builder.sign(signer, digest), key, issuer)
 
     @property
     def pin(self) -> Pin:
@@ -64,7 +77,7 @@ class Owner:
         return [certificate.public_bytes(Encoding.DER) for certificate in self.chain]
 
     @property
-    def identity(self) -> tuple[list[x509.Certificate], ec.EllipticCurvePrivateKey]:
+    def identity(self) -> tuple[list[x509.Certificate], PrivateKey]:
         """What the owner shows: the chain without its root, and the key."""
         return self.chain[:-1], self.key
 
