@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-__all__ = ["CLIENTS", "Client", "Target"]
+__all__ = ["CLIENTS", "UNPINNED", "Client", "Target", "callback_context"]
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ def pinverify(target: Target, which: str, http: bool) -> Connect:
     return _pyopenssl(target, client_context({target.host: ["sha256/" + pin]}, trust=target.root), http)
 
 
-def callback(target: Target, which: str, http: bool) -> Connect:
-    """pyOpenSSL with the verify callback that one writes in Python, on cryptography."""
+def callback_context(digest: bytes) -> Any:
+    """A context with the verify callback that one writes in Python, on cryptography; without anchors."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from OpenSSL import SSL
 
-    pins = {b64decode(target.pins(which)[0])}
+    pins = {digest}
 
     def verify(connection: SSL.Connection, cert: Any, error: int, depth: int, ok: int) -> bool:
         if not ok or depth > 0:
@@ -122,8 +122,14 @@ def callback(target: Target, which: str, http: bool) -> Connect:
         return hashlib.sha256(spki).digest() in pins
 
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.load_verify_locations(target.root)
     context.set_verify(SSL.VERIFY_PEER, verify)
+    return context
+
+
+def callback(target: Target, which: str, http: bool) -> Connect:
+    """pyOpenSSL with such a callback."""
+    context = callback_context(b64decode(target.pins(which)[0]))
+    context.load_verify_locations(target.root)
     return _pyopenssl(target, context, http)
 
 
