@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 __all__ = [
     "FOLDER",
-    "Benchmark",
     "Run",
     "Unavailable",
+    "chain_for_driver",
     "compiled",
     "driver",
     "first_line",
     "percentile",
+    "python",
     "ratio",
     "spread",
 ]
@@ -53,17 +54,6 @@ class Run:
         for done, item in enumerate(items):
             self.tell(label(item), done / len(items))
             yield item
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One of the benchmarks. `measure` gives figures in JSON's types, which `tables` makes Markdown of."""
-
-    name: str
-    title: str
-    measure: Callable[[Run], dict[str, Any]]
-    tables: Callable[[dict[str, Any]], str]
-    charts: Callable[[dict[str, Any], Path], list[Path]] | None = None
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:

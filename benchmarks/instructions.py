@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.common import FOLDER, Run, Unavailable, chain_for_driver, driver, first_line
 from benchmarks.keys import KINDS, kept
 
-__all__ = ["measure", "tables"]
+__all__ = ["measure"]
 
 _KEPT = FOLDER / "instructions.json"
 _TOLERANCE = 0.02
@@ -55,12 +55,6 @@ def measure(run: Run) -> dict[str, Any]:
     return {"compiler": first_line("cc", "--version"), "flags": "-O2", "counts": counts}
 
 
-def tables(data: dict[str, Any]) -> str:
-    """The counts as Markdown."""
-    rows = [f"| {name} | {count:,} |" for name, count in data["counts"].items()]
-    return "\n".join(["| operation of the C core | instructions |", "| --- | ---: |", *rows])
-
-
 def _count(program: Path, kind: str, arguments: str) -> int:
     few, many = (_total(program, kind, count, arguments) for count in (_FEW, _MANY))
     return round((many - few) / (_MANY - _FEW))
@@ -92,7 +86,8 @@ def _compare(found: dict[str, Any], before: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     found = measure(Run(quick=False, tell=lambda what, part: None))
-    print(tables(found))
+    for name, count in found["counts"].items():
+        print(f"{count:9,}  {name}")
     if sys.argv[1:] == ["--update"]:
         _KEPT.write_text(json.dumps(found, indent=2) + "\n")
         return 0
