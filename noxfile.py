@@ -110,6 +110,23 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmarks(session: nox.Session) -> None:
+    """All benchmarks with few samples, to see that they run; options of `python -m benchmarks` go behind `--`."""
+    _tools(session, "nginx", "valgrind", "go")
+    session.install("-e", ".[bench]", env=NATIVE)
+    folder = Path(session.create_tmp()) / "results"
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["--quick", "--output", str(folder)]))
+
+
+@nox.session
+def instructions(session: nox.Session) -> None:
+    """The instructions of each operation of the C core, held to those that are kept."""
+    if _tools(session, "valgrind"):
+        session.install(".", env=PURE)
+        session.run("python", "-m", "benchmarks.instructions", *session.posargs)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """The sdist, a wheel made from it elsewhere, and that wheel installed: abi3, and its engine native."""
     source = _unpacked_sdist(session)

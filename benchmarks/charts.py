@@ -125,7 +125,7 @@ def scaling(data: dict[str, Any]) -> Figure:
 
 def latencies(data: dict[str, Any]) -> Figure:
     """How long handshakes spend in verifying pins: the distribution, and by length of the chain."""
-    figure = Figure(figsize=(8, 3.8))
+    figure = Figure(figsize=(8, 4))
     left, right = figure.subplots(1, 2, width_ratios=[5, 4])
     for engine, lengths in data["engines"].items():
         colour, title = _ENGINE_COLOURS[engine], latency.ENGINES[engine]
@@ -140,7 +140,7 @@ def latencies(data: dict[str, Any]) -> Figure:
     left.set_title("Chain of 3")
     left.set_xlabel("microseconds spent in verifying pins")
     left.set_ylabel("percent of handshakes")
-    left.legend(frameon=False, loc="lower right", fontsize=9)
+    figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     right.set_yscale("log")
     right.set_title("By length: median, shaded to p99")
     right.set_xlabel("certificates in the chain")
