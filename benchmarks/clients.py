@@ -89,13 +89,20 @@ def _pyopenssl(target: Target, context: Any, http: bool) -> Connect:
     return connect
 
 
-def unpinned(target: Target, which: str, http: bool) -> Connect:
-    """pyOpenSSL that verifies the chain; it does not look at the name."""
+def unpinned(target: Target, which: str, http: bool, *, named: bool = False) -> Connect:
+    """pyOpenSSL that verifies the chain. It does not look at the name, unless OpenSSL is told to behind its
+    back.
+    """
+    from cryptography.hazmat.bindings._rust import _openssl
     from OpenSSL import SSL
 
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.load_verify_locations(target.root)
     context.set_verify(SSL.VERIFY_PEER)
+    if named:
+        param, name = _openssl.lib.SSL_CTX_get0_param(context._context), target.host.encode()
+        if _openssl.lib.X509_VERIFY_PARAM_set1_host(param, name, len(name)) != 1:
+            raise MemoryError("X509_VERIFY_PARAM_set1_host")
     return _pyopenssl(target, context, http)
 
 
@@ -248,6 +255,7 @@ class Client(NamedTuple):
 UNPINNED = "pyopenssl"
 CLIENTS: dict[str, Client] = {
     UNPINNED: Client("pyOpenSSL, no pin", unpinned, pinned=False),
+    "named": Client("pyOpenSSL, no pin, name checked", partial(unpinned, named=True), pinned=False),
     "native": Client("pinverify", pinverify, engine="native"),
     "python": Client("pinverify, Python engine", pinverify, engine="python"),
     "callback": Client("pyOpenSSL, Python callback", callback),

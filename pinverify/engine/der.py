@@ -35,20 +35,21 @@ class Cursor:
     def any(self) -> tuple[int, Cursor, bytes]:
         """The next element: its tag, a cursor over its contents, and all of its octets."""
         start = self._position
-        tag = self._take(1)[0]
-        if tag & 0x1F == 0x1F:  # the high-tag-number form, 8.1.2.4
-            raise NotDER
-        length = self._length()
-        contents = Cursor(self._data, self._position, self._position + length)
-        self._take(length)
-        return tag, contents, self._data[start : self._position]
+        tag, contents = self._take()
+        return tag, Cursor(self._data, contents, self._position), self._data[start : self._position]
 
     def get(self, tag: int) -> Cursor:
         """A cursor over the contents of the next element, which must have that tag."""
-        found, contents, _ = self.any()
+        found, contents = self._take()
         if found != tag:
             raise NotDER
-        return contents
+        return Cursor(self._data, contents, self._position)
+
+    def skip(self, tag: int) -> None:
+        """Leaves the next element behind, which must have that tag."""
+        found, _ = self._take()
+        if found != tag:
+            raise NotDER
 
     def next_is(self, tag: int) -> bool:
         """Whether the next element has that tag."""
@@ -63,29 +64,33 @@ class Cursor:
         """What has not been taken yet."""
         return self._data[self._position : self._end]
 
-    def _take(self, count: int) -> bytes:
-        if count > self._end - self._position:
+    def _take(self) -> tuple[int, int]:
+        """Leaves the next element behind; its tag, and where its contents start."""
+        data, at, end = self._data, self._position, self._end
+        if end - at < 2:
             raise NotDER
-        self._position += count
-        return self._data[self._position - count : self._position]
-
-    def _length(self) -> int:
-        first = self._take(1)[0]
-        if first < 0x80:
-            return first
-        octets = first & 0x7F
-        if octets not in (1, 2):  # indefinite (8.1.3.6), or more than 65,535 octets
+        tag, length = data[at], data[at + 1]
+        at += 2
+        if tag & 0x1F == 0x1F:  # the high-tag-number form, 8.1.2.4
             raise NotDER
-        length = int.from_bytes(self._take(octets), "big")
-        if length < (0x80 if octets == 1 else 0x100):  # not minimal, 10.1
+        if length >= 0x80:
+            octets = length & 0x7F
+            if octets not in (1, 2) or octets > end - at:  # indefinite (8.1.3.6), or over 65,535 octets
+                raise NotDER
+            length = int.from_bytes(data[at : at + octets], "big")
+            at += octets
+            if length < (0x80 if octets == 1 else 0x100):  # not minimal, 10.1
+                raise NotDER
+        if length > end - at:
             raise NotDER
-        return length
+        self._position = at + length
+        return tag, at
 
 
 def _algorithm(cursor: Cursor) -> None:
     """AlgorithmIdentifier, RFC 5280 4.1.1.2: an OID and at most one element of parameters."""
     contents = cursor.get(_SEQUENCE)
-    contents.get(_OID)
+    contents.skip(_OID)
     if contents.rest():
         contents.any()
     contents.finish()
@@ -109,7 +114,7 @@ def _optional_bit_string(cursor: Cursor, tag: int) -> None:
 def _optional_explicit(cursor: Cursor, outer: int, inner: int) -> None:
     if cursor.next_is(outer):
         contents = cursor.get(outer)
-        contents.get(inner)
+        contents.skip(inner)
         contents.finish()
 
 
@@ -131,15 +136,15 @@ def spki_of(der: bytes) -> tuple[Status, bytes]:
         status = Status.VERSION
         _optional_explicit(tbs, 0xA0, _INTEGER)
         status = Status.SERIAL
-        tbs.get(_INTEGER)
+        tbs.skip(_INTEGER)
         status = Status.SIGNATURE
         _algorithm(tbs)
         status = Status.ISSUER
-        tbs.get(_SEQUENCE)
+        tbs.skip(_SEQUENCE)
         status = Status.VALIDITY
-        tbs.get(_SEQUENCE)
+        tbs.skip(_SEQUENCE)
         status = Status.SUBJECT
-        tbs.get(_SEQUENCE)
+        tbs.skip(_SEQUENCE)
         status = Status.SPKI
         tag, key, spki = tbs.any()
         if tag != _SEQUENCE:

@@ -157,7 +157,7 @@ class Guard(ABC):
             text = openssl.ffi.string(_error_text(x509_error)).decode("ascii", "replace")
             detail = f"{text} (X509 error {x509_error} at depth {x509_depth})"
         if store_ctx is not None:
-            chain = (openssl.leaf_of(store_ctx),) if self.pins_only else openssl.chain_of(store_ctx)
+            chain = tuple([openssl.leaf_of(store_ctx)] if self.pins_only else openssl.chain_of(store_ctx))
         return Verdict.of(
             self.policy, decision, host=host or None, chain=chain, sent=openssl.sent_chain(ssl), detail=detail
         )

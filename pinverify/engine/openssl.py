@@ -8,6 +8,7 @@ that says how.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -165,14 +166,14 @@ def leaf_of(store_ctx: Any) -> bytes:
     return der_of(_get_leaf(store_ctx))
 
 
-def chain_of(store_ctx: Any) -> tuple[bytes, ...]:
+def chain_of(store_ctx: Any) -> Iterator[bytes]:
     """The chain that OpenSSL has built, leaf first, as DER; the verified chain once it calls back for the
-    leaf with ok=1.
+    leaf with ok=1. A certificate is exported when it is asked for, since most decisions need the leaf alone.
     """
     chain = _get_chain(store_ctx)
     certificates = _certificates(chain)
     try:
-        return _ders(certificates)
+        yield from map(der_of, certificates)
     finally:
         for certificate in certificates:
             _x509_free(certificate)

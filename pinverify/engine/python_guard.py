@@ -85,7 +85,7 @@ class PythonGuard(Guard):
         self._counts: Counter[tuple[bool, Reason]] = Counter()
         self._lock = threading.Lock()
         self._mode = _VERIFY_PEER | (_VERIFY_FAIL_IF_NO_PEER_CERT if self.is_server else 0)
-        self._address = int(_ffi.cast("uintptr_t", context._context))
+        self._context = _ffi.cast("SSL_CTX *", context._context)  # an address, which keeps nothing alive
         self._weak = weakref.ref(self)  # weak: a guard that held itself would wait for the collector
         self._handle = _ffi.new_handle(self._weak)
         _ctx_set_verify(context._context, self._mode, _on_verify)
@@ -128,10 +128,7 @@ class PythonGuard(Guard):
     def _hold(self, ssl: Any) -> bool:
         """Puts back on the connection what its program may have changed since; whether all is in place."""
         _set_verify(ssl, self._mode, _on_verify)
-        return (
-            self.is_server
-            or _address(_set_context(ssl, _ffi.cast("SSL_CTX *", self._address))) == self._address
-        )
+        return self.is_server or bool(_set_context(ssl, self._context) == self._context)
 
     def _expect_certificates(self, ssl: Any, held: bool, length: int) -> None:
         """Binds the reference name, ahead of the verify callback, which takes the mark away.
@@ -240,7 +237,7 @@ class PythonGuard(Guard):
         There its key must really be pinned: an entry that accepts for another reason relies on a CA and on a
         name, and neither is looked at.
         """
-        chain = (openssl.leaf_of(store_ctx),) if self.pins_only else openssl.chain_of(store_ctx)
+        chain = [openssl.leaf_of(store_ctx)] if self.pins_only else openssl.chain_of(store_ctx)
         decision: Decision = self._compiled.decide(_current.reference, chain, int(time.time()))
         unfounded = self.pins_only and decision.accepted and decision.reason is not Reason.PINNED
         return refusal(Reason.OPENSSL) if unfounded else decision
