@@ -111,7 +111,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """All benchmarks with few samples, to see that they run; options of `python -m benchmarks` behind `--`."""
+    """All benchmarks with few samples, to see that they run; its options behind `--`."""
     _tools(session, "nginx", "valgrind", "go")
     session.install("-e", ".[bench]", env=NATIVE)
     folder = Path(session.create_tmp()) / "results"
