@@ -40,6 +40,8 @@ _DRIVER = "BENCHMARKS_DRIVER"  # and there: the driver, compiled
 _PINS = [10**power for power in range(7)]
 _HOSTS = [10**power for power in range(6)]
 
+_PORTABLE = "no SHA instructions"
+
 Make = Callable[[], Callable[[], object]]  # makes ready, untimed, and gives what is timed
 
 
@@ -135,6 +137,7 @@ def _c_cases(quick: bool) -> Iterator[tuple[str, str, str]]:
             )
     for kind in list(KINDS)[1:]:
         yield f"decide, chain of 3, {kind} [C]", kind, "decide 3 0 1 1"
+    yield f"decide, chain of 3, {_PORTABLE} [C]", "P-256", "decide 3 0 1 1"
 
 
 def _repeat(loops: int, ready: Callable[[], Callable[[], object]]) -> float:
@@ -145,11 +148,11 @@ def _repeat(loops: int, ready: Callable[[], Callable[[], object]]) -> float:
     return time.perf_counter() - began
 
 
-def _drive(loops: int, program: str, kind: str, arguments: str) -> float:
-    command = [program, str(loops), *arguments.split()]
-    return float(
-        subprocess.run(command, input=chain_for_driver(kept(kind)), capture_output=True, check=True).stdout
-    )
+def _drive(loops: int, program: str, backend: str, kind: str, arguments: str) -> float:
+    command, environment = [program, str(loops), *arguments.split()], {"DRIVER_SHA256": backend}
+    chain = chain_for_driver(kept(kind))
+    done = subprocess.run(command, env=environment, input=chain, capture_output=True, check=True)
+    return float(done.stdout)
 
 
 def main() -> None:
@@ -160,7 +163,8 @@ def main() -> None:
     for name, make in _cases(quick):
         runner.bench_time_func(name, _repeat, cache(make))
     for name, kind, arguments in _c_cases(quick):
-        runner.bench_time_func(name, _drive, program, kind, arguments)
+        backend = "portable" if _PORTABLE in name else native.cpu_features()
+        runner.bench_time_func(name, _drive, program, backend, kind, arguments)
 
 
 def measure(run: Run) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def measure(run: Run) -> dict[str, Any]:
     total = sum(1 for _ in _cases(run.quick)) + sum(1 for _ in _c_cases(run.quick))
     inherit = f"--inherit-environ={_QUICK},{_DRIVER}"
     effort = run.pick(
-        ["--processes=4", "--values=4", "--warmups=1", "--min-time=0.05"],
+        ["--processes=3", "--values=3", "--warmups=1", "--min-time=0.05"],
         ["--processes=1", "--values=5", "--warmups=1", "--min-time=0.01"],
     )
     environment = {**os.environ, _DRIVER: str(driver())}

@@ -26,7 +26,7 @@ def describe() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "SHA-256": info.sha256,
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         "Python": sys.version.split()[0],
         "pinverify": info.versions["pinverify"],
         "OpenSSL of cryptography": info.versions["OpenSSL"],

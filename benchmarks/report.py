@@ -127,6 +127,39 @@ def _startup(data: dict[str, Any]) -> str:
     )
 
 
+def goals(benchmarks: dict[str, Any]) -> str:
+    """What was aimed at, and what came of it."""
+    figures = {name: found["figures"] for name, found in benchmarks.items()}
+    seconds = {name: median(samples) for name, samples in figures["decision"]["seconds"].items()}
+    one = {cell["threads"]: cell["clients"] for cell in figures["connections"]["cells"][:2]}
+
+    def cpu(name: str) -> str:
+        return ", ".join(f"{clients[name]['cpu_ratio']['median']:.3f}" for clients in one.values())
+
+    def decide(what: str) -> float:
+        return seconds[f"decide, chain of 3, {what} [C]"]
+
+    memory = figures["server"]["bytes_a_key"]["native"]
+    context = figures["startup"]["contexts"]["native"]["later"]["median"]
+    rows = [
+        ["CPU of a pinned connection over an unpinned one, 1 and 2 threads", "1.01", cpu("native")],
+        ["the same, Python engine", "1.12", cpu("python")],
+        ["`decide`, chain of three, leaf pinned", "1 µs", _microseconds(decide("pinned at depth 0")) + " µs"],
+        ["the same without SHA instructions", "3 µs", _microseconds(decide("no SHA instructions")) + " µs"],
+        ["1,000,000 pins against 1", "1.25", f"{decide('of 1,000,000 pins') / decide('of 1 pins'):.2f}"],
+        ["memory of a pin, of 1,000,000", "48 bytes", f"{memory['compiled']:.0f} bytes"],
+        ["1,000,000 pins built", "1 s", f"{memory['seconds']:.2f} s"],
+        ["100,000 hosts against 1", "1.25", f"{decide('of 100,000 hosts') / decide('of 1 hosts'):.2f}"],
+        ["a context, trust anchors loaded", "250 µs", _microseconds(context) + " µs"],
+        [
+            "`import pinverify` beyond `import OpenSSL`",
+            "25 ms",
+            f"{figures['startup']['beyond_openssl']['median'] * 1e3:.1f} ms",
+        ],
+    ]
+    return _table(["", "goal: at most", "measured"], rows)
+
+
 TABLES = {
     "decision": _decision,
     "instructions": _instructions,
@@ -141,6 +174,8 @@ def document(results: dict[str, Any], titles: dict[str, str], charts: dict[str, 
     """All figures of a run."""
     parts = ["# Figures", "How they came about, and what they do not show: [README.md](../README.md)."]
     parts.append(_table(["", ""], [[name, str(value)] for name, value in results["machine"].items()]))
+    if set(titles) <= set(results["benchmarks"]):
+        parts += ["## Goals", goals(results["benchmarks"])]
     for name, title in titles.items():
         found = results["benchmarks"].get(name)
         if found is None:
