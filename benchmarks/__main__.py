@@ -43,7 +43,13 @@ def main(quick: bool, only: tuple[str, ...], render: bool, output: Path) -> None
         _measure(results["benchmarks"], only or tuple(_ALL), quick)
         file.write_text(json.dumps(results, indent=1) + "\n")
     charts = _draw(results, output)
-    (output / "README.md").write_text(report.document(results, _TITLES, charts))
+    try:
+        text = report.document(results, _TITLES, charts)
+    except KeyError as lacking:
+        raise click.ClickException(
+            f"{file} is of an older version and lacks {lacking}: measure anew"
+        ) from lacking
+    (output / "README.md").write_text(text)
     if render:
         _rewrite_readme(results)
     click.echo(f"{output / 'README.md'} has the figures")
@@ -85,6 +91,8 @@ def _draw(results: dict[str, Any], output: Path) -> dict[str, list[str]]:
 
 def _rewrite_readme(results: dict[str, Any]) -> None:
     """Puts the main chart and table into the project's README, between two marks."""
+    if "connections" not in results["benchmarks"]:
+        raise click.UsageError("there are no figures of connections to render; measure them first")
     found = results["benchmarks"]["connections"]["figures"]["cells"][0]
     before, _, rest = _README.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)

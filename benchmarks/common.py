@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import struct
 import subprocess
@@ -86,7 +87,10 @@ def compiled(source: str, *options: str, sources: Iterable[Path] = ()) -> Path:
     folder = FOLDER / "build"
     folder.mkdir(exist_ok=True)
     out = folder / (Path(source).stem + (".so" if "-shared" in options else ""))
-    command = [os.environ.get("CC", "cc"), *_FLAGS, *options, str(FOLDER / "c" / source), *map(str, sources)]
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        raise Unavailable(f"there is no C compiler, {compiler}")
+    command = [compiler, *_FLAGS, *options, str(FOLDER / "c" / source), *map(str, sources)]
     subprocess.run([*command, "-pthread", "-o", str(out)], check=True)
     return out
 
