@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The DER cursor of the Python engine, by itself: what it takes and what it refuses.
 
-tests/c/ has the same for the getters of the C core; test_agreement_walk.py holds the two together.
+tests/c/ has the same for the getters of the C core. test_exhaustive.py holds the two together on each input
+of up to three octets, and test_agreement_walk.py on certificates.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -49,28 +51,6 @@ def test_all_inputs_of_up_to_two_octets() -> None:
             assert taken(bytes(octets)) is None
     elements = {bytes(pair) for pair in itertools.product(range(256), repeat=2) if taken(bytes(pair))}
     assert elements == {bytes([tag, 0]) for tag in range(256) if tag not in HIGH_TAGS}
-
-
-# Every tag that the walk knows, every high one, and one of each class and form.
-TAGS = sorted(
-    HIGH_TAGS | {0x00, 0x02, 0x03, 0x04, 0x05, 0x06, 0x30, 0x31, 0x5E, 0x80, 0x81, 0x82, 0xA0, 0xA3, 0xFE}
-)
-
-
-def test_all_inputs_of_three_octets() -> None:
-    """Of three octets, the length is zero and one is left over, or it is one; nothing else is an element.
-
-    Each length with each third octet under the tags that differ, and each tag with each length.
-    """
-    inputs = [
-        *(bytes(octets) for octets in itertools.product(TAGS, range(256), (0, 1, 0x7F, 0x80, 0xFF))),
-        *(bytes(octets) for octets in itertools.product(range(256), range(256), (0, 0x80))),
-        *(bytes(octets) for octets in itertools.product((0x30, 0x3F, 0x81), range(256), range(256))),
-    ]
-    for octets in inputs:
-        tag, size, _ = octets
-        element = (tag, octets[2 : 2 + size], octets[: 2 + size], octets[2 + size :])
-        assert taken(octets) == (element if size <= 1 and tag not in HIGH_TAGS else None), octets.hex()
 
 
 @pytest.mark.parametrize("size", [0, 1, 0x7F, 0x80, 0x81, 0xFF, 0x100, 0x101, 0xFFFE, 0xFFFF])
@@ -125,15 +105,28 @@ def test_elements_come_off_the_front_in_order() -> None:
             call()
 
 
+def takes(take: Callable[[Cursor, int], object], octets: bytes, asked: int) -> bool:
+    """Whether `get` or `skip` takes all of the octets when it asks for that tag."""
+    cursor = Cursor(octets)
+    try:
+        take(cursor, asked)
+    except NotDER:
+        return False
+    cursor.finish()
+    return True
+
+
 def test_another_tag_is_refused() -> None:
-    """get takes the tag that was asked for and no other: not its class, its form, nor any neighbour."""
+    """The tag that was asked for is taken and no other: not its class, its form, nor any neighbour; and it is
+    not taken where there is no element.
+    """
     for asked, found in itertools.product(range(256), repeat=2):
-        cursor = Cursor(bytes([found, 0]))
-        if asked == found and found not in HIGH_TAGS:
-            assert cursor.get(asked).rest() == b""
-        else:
-            with pytest.raises(NotDER):
-                cursor.get(asked)
+        is_next = asked == found
+        for octets in (bytes([found]), bytes([found, 0]), bytes([found, 1])):
+            assert Cursor(octets).next_is(asked) == is_next
+            is_element = octets[1:] == b"\x00" and found not in HIGH_TAGS
+            assert takes(Cursor.get, octets, asked) == (is_next and is_element)
+            assert takes(Cursor.skip, octets, asked) == (is_next and is_element)
 
 
 def test_contents_do_not_reach_past_their_end() -> None:

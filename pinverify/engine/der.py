@@ -40,16 +40,12 @@ class Cursor:
 
     def get(self, tag: int) -> Cursor:
         """A cursor over the contents of the next element, which must have that tag."""
-        found, contents = self._take()
-        if found != tag:
-            raise NotDER
+        _, contents = self._take(tag)
         return Cursor(self._data, contents, self._position)
 
     def skip(self, tag: int) -> None:
         """Leaves the next element behind, which must have that tag."""
-        found, _ = self._take()
-        if found != tag:
-            raise NotDER
+        self._take(tag)
 
     def next_is(self, tag: int) -> bool:
         """Whether the next element has that tag."""
@@ -64,14 +60,17 @@ class Cursor:
         """What has not been taken yet."""
         return self._data[self._position : self._end]
 
-    def _take(self) -> tuple[int, int]:
-        """Leaves the next element behind; its tag, and where its contents start."""
+    def _take(self, wanted: int | None = None) -> tuple[int, int]:
+        """Leaves the next element behind, which must have the tag `wanted`, if given.
+
+        Returns its tag, and where its contents start.
+        """
         data, at, end = self._data, self._position, self._end
         if end - at < 2:
             raise NotDER
         tag, length = data[at], data[at + 1]
         at += 2
-        if tag & 0x1F == 0x1F:  # the high-tag-number form, 8.1.2.4
+        if tag & 0x1F == 0x1F or (wanted is not None and tag != wanted):  # high-tag-number form, 8.1.2.4
             raise NotDER
         if length >= 0x80:
             octets = length & 0x7F

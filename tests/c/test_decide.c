@@ -89,20 +89,35 @@ static void test_each_depth(void) {
   }
 }
 
-// A digest that differs in one bit is another pin, allowed or denied.
-static void test_each_bit(void) {
-  for (int bit = 0; bit < 256; bit++) {
+// decides asks about the first |depth| + 1 certificates of a chain; only the last of them can be pinned.
+static int decides(const struct pv_policy *policy, const pv_slice *chain, int depth, enum pv_reason reason) {
+  const pv_slice host = pv_slice_of(HOST, strlen(HOST));
+  struct pv_verdict verdict = pv_decide(policy, host, NOW, chain, (size_t)depth + 1);
+  return is(verdict, reason, reason == PV_PINNED, reason == PV_NOT_PINNED ? -1 : depth);
+}
+
+// A digest that differs in one bit is another pin, allowed or denied, whatever the certificate's depth.
+static void check_bit(const pv_slice *chain, int depth, int kind, int bit) {
+  uint8_t digest[32];
+  memcpy(digest, certs[depth].digests[kind], 32);
+  digest[bit / 8] ^= (uint8_t)(1 << bit % 8);
+  struct pv_policy *policy = policy_of();
+  pin(policy, PV_ROLE_ALLOW, kind, digest);
+  CHECK(decides(policy, chain, depth, PV_NOT_PINNED));
+  pin(policy, PV_ROLE_DENY, kind, digest);
+  pin(policy, PV_ROLE_ALLOW, 1 - kind, certs[depth].digests[1 - kind]);
+  CHECK(decides(policy, chain, depth, PV_PINNED));
+  pin(policy, PV_ROLE_DENY, 1 - kind, certs[depth].digests[1 - kind]);
+  CHECK(decides(policy, chain, depth, PV_DENIED));
+  pv_policy_free(policy);
+}
+
+static void test_each_bit_at_each_depth(void) {
+  pv_slice chain[PV_MAX_CHAIN];
+  for (int i = 0; i < PV_MAX_CHAIN; i++) chain[i] = certs[i].der;
+  for (int depth = 0; depth < PV_MAX_CHAIN; depth++) {
     for (int kind = 0; kind < 2; kind++) {
-      uint8_t digest[32];
-      memcpy(digest, certs[0].digests[kind], 32);
-      digest[bit / 8] ^= (uint8_t)(1 << bit % 8);
-      struct pv_policy *policy = policy_of();
-      pin(policy, PV_ROLE_ALLOW, kind, digest);
-      CHECK(is(decide(policy, in_order, 1), PV_NOT_PINNED, 0, -1));
-      pin(policy, PV_ROLE_DENY, kind, digest);
-      pin(policy, PV_ROLE_ALLOW, 1 - kind, certs[0].digests[1 - kind]);
-      CHECK(is(decide(policy, in_order, 1), PV_PINNED, 1, 0));
-      pv_policy_free(policy);
+      for (int bit = 0; bit < 256; bit++) check_bit(chain, depth, kind, bit);
     }
   }
 }
@@ -283,7 +298,7 @@ static void test_nothing_accepts_nobody(void) {
 int main(void) {
   make_certificates();
   test_each_depth();
-  test_each_bit();
+  test_each_bit_at_each_depth();
   test_each_order();
   test_how_far_it_looks();
   test_chain_length();
