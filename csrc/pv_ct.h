@@ -2,10 +2,22 @@
 //
 // Comparison in constant time.
 //
-// What is promised: the time and the memory accesses of pv_ct_equal32 do not depend on the values of the
-// bytes compared. Whether they were equal is no secret: the handshake goes on or fails. Pins are hashes of
-// public keys, so little hangs on their secrecy; but a set of client keys can be private, and a comparison
-// that tells nobody where two digests part is as simple as one that does.
+// What is promised: in pv_ct_equal32 no branch and no address depends on the bytes compared. It is a fixed
+// run of loads, XOR, OR, one subtraction and one shift, so its time does not depend on their values either.
+//
+// What is not: the result. The caller branches on it, and the handshake goes on or fails for all to see.
+// pv_pinset.h says what holds of a look-up in a set. pv_decide stops at the certificate that settles the
+// verdict, so its time may show which certificate of the chain that was, and whether the pin is one of a key
+// or of a certificate.
+//
+// Why little depends on it: a pin is no key. It is the hash of a public key, which a server shows to whoever
+// connects, and knowing it helps nobody to a key that fits. A pin is private only where the key has not been
+// shown yet: a backup, or those of a server's clients. A comparison that stops at the first difference would
+// tell a peer how much of such a pin its own hash shares, for each further octet at the price of 256 times as
+// many keys. One that does not stop takes no more code, so nobody has to weigh that.
+//
+// tests/ct shows it of what GCC and Clang make of this, by Valgrind, at several levels of optimisation. Of
+// other compilers nothing is shown.
 
 #ifndef PV_CT_H
 #define PV_CT_H

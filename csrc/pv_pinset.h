@@ -3,9 +3,18 @@
 // A set of 32-byte digests, immutable once built.
 //
 // The digests lie in buckets chosen by a keyed hash, about one digest a bucket, whoever chose the digests. A
-// look-up scans the whole of one bucket. What is promised: which digest of the bucket matched, and where two
-// digests differ, shows neither in time nor in memory accesses. Which bucket is read does show; it is a
-// function of the presented digest, which the peer knows already.
+// look-up scans the whole of one bucket.
+//
+// What is promised of a look-up: no branch and no address depends on the digests of the set. Which digest of
+// the bucket matched, whether several did, and where two digests differ, show neither in time nor in memory
+// accesses (pv_ct.h says how that is compared, why it matters little, and what shows it).
+//
+// What may show: that the set is empty; which bucket is read, a function of the set's random key and of the
+// presented digest, which the peer knows already; and how many digests are in it. A peer that can measure
+// this for many digests of its own learns about how large the set is, and of a pin at most in which bucket it
+// lies, which means nothing to whoever does not know the key. The result is the caller's to show.
+//
+// Building is not in constant time: it puts each digest in its place, once, ahead of any peer.
 
 #ifndef PV_PINSET_H
 #define PV_PINSET_H

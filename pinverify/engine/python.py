@@ -51,8 +51,10 @@ def sha256(data: bytes) -> bytes:
 
 
 class _Digests:
-    """A set of digests in buckets, as csrc/pv_pinset.h has it: the whole of one bucket is compared, in
-    constant time.
+    """A set of digests in buckets, as csrc/pv_pinset.h has it.
+
+    The whole of one bucket is compared, each digest with hmac.compare_digest, whose time does not depend on
+    where two differ. No more is promised of time: what the interpreter does around it has not been examined.
     """
 
     __slots__ = ("_buckets", "_key", "_shift")
