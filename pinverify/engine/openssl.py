@@ -110,6 +110,7 @@ _get_chain = borrow("X509_STORE_CTX_get1_chain", "Cryptography_STACK_OF_X509 *(*
 _get_sent_chain = borrow("SSL_get_peer_cert_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verified_chain = borrow("SSL_get0_verified_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verify_result = borrow("SSL_get_verify_result", "long(*)(SSL *)")
+_get_state = borrow("SSL_state_string_long", "char *(*)(SSL *)")
 _get_peer_finished = borrow("SSL_get_peer_finished", "size_t(*)(SSL *, void *, size_t)")
 _get_peer_certificate = borrow("SSL_get_peer_certificate", "X509 *(*)(SSL *)")
 _session_reused = borrow("SSL_session_reused", "int(*)(SSL *)")
@@ -212,10 +213,15 @@ def verified_chain(ssl: Any) -> tuple[bytes, ...]:
 
 
 def handshake_succeeded(connection: SSL.Connection) -> bool:
-    """Whether the handshake is done, the peer verified, and the connection not shut down."""
+    """Whether the handshake is done, the peer verified, and the connection neither broken off nor shut down.
+
+    To SSL_get_peer_finished any Finished counts that came in. A wrong one breaks the connection off.
+    """
     ssl = connection._ssl
+    finished = _get_peer_finished(ssl, ffi.NULL, 0) != 0
     verified = _get_verify_result(ssl) == _CONSTANTS["X509_V_OK"]
-    return _get_peer_finished(ssl, ffi.NULL, 0) != 0 and verified and not connection.get_shutdown()
+    alive = _text(_get_state(ssl)) not in ("", "error") and not connection.get_shutdown()
+    return finished and verified and alive
 
 
 def _certificates(chain: Any) -> list[Any]:
