@@ -62,11 +62,12 @@ def diagnose(
     allowed: Collection[Pin],
     *,
     former: Sequence[bytes] = (),
+    of_client: bool = False,
 ) -> Diagnosis:
     """What is the matter with a verified chain (DER, leaf first) none of whose pins is allowed.
 
     `sent` is what the peer sent, and `former` a chain that the same host had when it was accepted, if there
-    is one to compare with.
+    is one to compare with. `of_client`: the peer is a client, and as a rule its CA is the server's own.
     """
     for kind, diagnosis in ((Kind.SPKI, Diagnosis.CERTIFICATE_HASH), (Kind.CERT, Diagnosis.KEY_HASH)):
         if any(Pin(pin.digest, kind) in allowed for pin in pins_of(chain) if pin.kind is not kind):
@@ -77,7 +78,7 @@ def diagnose(
     if any(hashlib.sha256(text).digest() in digests for der in chain for text in _other_encodings(der)):
         return Diagnosis.WRONG_ENCODING
     # Of a chain of one there is no CA to speak of: it is self-signed, or nothing but the leaf was looked at.
-    if len(chain) > 1 and not is_public(chain[-1]) and chain[-1] not in former:
+    if len(chain) > 1 and not of_client and not is_public(chain[-1]) and chain[-1] not in former:
         return Diagnosis.LOCAL_CA
     return _compared(chain, former) if former and chain else Diagnosis.WRONG_KEY
 

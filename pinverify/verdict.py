@@ -82,7 +82,8 @@ class Verdict:
         """
         if self.reason is not Reason.NOT_PINNED:
             return None
-        return diagnose(self.chain, self.sent, set(self.expected), former=former)
+        allowed, of_client = set(self.expected), self.host is None
+        return diagnose(self.chain, self.sent, allowed, former=former, of_client=of_client)
 
     @property
     def summary(self) -> str:

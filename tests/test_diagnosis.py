@@ -12,10 +12,22 @@ from typing import Any
 import certifi
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import SSL
 from pinned import ABSENT, HOST, pinned, raw, refusal
-from support import Node, accepting, intermediate, leaf, make_node, new_key, root, server_ssl
+from support import (
+    Node,
+    accepting,
+    client_ssl,
+    intermediate,
+    leaf,
+    make_node,
+    new_key,
+    root,
+    server_ssl,
+    shake,
+)
 
-from pinverify import Diagnosis, Pin, Policy, Verdict, client_context
+from pinverify import Diagnosis, Pin, PinRefused, Policy, Verdict, client_context, server_context
 from pinverify.diagnosis import diagnose, is_public
 
 RSA = intermediate().issue(HOST, key=new_key("RSA-2048"))
@@ -73,6 +85,23 @@ def test_without_a_ca_there_is_no_talk_of_one() -> None:
     """In pins-only mode a wrong key is a wrong key."""
     device = make_node("device", hosts=(HOST,))
     assert refused(device, ABSENT, trust="pins").diagnosis is Diagnosis.WRONG_KEY
+
+
+def test_a_clients_own_ca_is_no_interceptor() -> None:
+    """A server's clients have a CA of their own as a rule, and a wrong key among them is a wrong key."""
+    trust = root("clients").certificate
+    context = server_context(EC.identity, clients=[ABSENT], trust=trust)
+    device = intermediate("clients").issue()
+    error, _ = shake(accepting(context), client_of(device))
+    assert isinstance(error, PinRefused)
+    assert len(error.verdict.chain) == 3
+    assert error.verdict.diagnosis is Diagnosis.WRONG_KEY
+
+
+def client_of(device: Node) -> SSL.Connection:
+    connection = SSL.Connection(client_ssl(device), None)
+    connection.set_connect_state()
+    return connection
 
 
 def a_public_root() -> bytes:
