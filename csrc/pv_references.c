@@ -4,28 +4,37 @@
 
 #include <stdlib.h>
 
+// One lock for all tables: it is held for as long as it takes to walk a few entries, and can be held over a
+// fork without a list of the tables there are.
 #ifdef _WIN32
 #include <windows.h>
-typedef SRWLOCK pv_mutex;
-#define MUTEX_INITIALIZE(mutex) InitializeSRWLock(mutex)
-#define MUTEX_DESTROY(mutex) ((void)(mutex))
-#define MUTEX_LOCK(mutex) AcquireSRWLockExclusive(mutex)
-#define MUTEX_UNLOCK(mutex) ReleaseSRWLockExclusive(mutex)
+static SRWLOCK mutex = SRWLOCK_INIT;
+static void lock(void) { AcquireSRWLockExclusive(&mutex); }
+static void unlock(void) { ReleaseSRWLockExclusive(&mutex); }
+static PV_MUST_USE int hold_over_forks(void) { return 1; }  // there are none
 #else
 #include <pthread.h>
-typedef pthread_mutex_t pv_mutex;
 // On a default mutex that is used as it should be, none of these can fail on the platforms that CPython runs
 // on.
-#define MUTEX_INITIALIZE(mutex) ((void)pthread_mutex_init(mutex, NULL))
-#define MUTEX_DESTROY(mutex) ((void)pthread_mutex_destroy(mutex))
-#define MUTEX_LOCK(mutex) ((void)pthread_mutex_lock(mutex))
-#define MUTEX_UNLOCK(mutex) ((void)pthread_mutex_unlock(mutex))
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static void lock(void) { (void)pthread_mutex_lock(&mutex); }
+static void unlock(void) { (void)pthread_mutex_unlock(&mutex); }
+
+static int is_held_over_forks;
+static void register_handlers(void) { is_held_over_forks = pthread_atfork(lock, unlock, unlock) == 0; }
+
+// hold_over_forks makes a fork wait for the lock. Of all threads only the one that forks goes on in the
+// child: if another one had the lock then, nobody would be there to release it. It returns 0 if memory ran
+// out.
+static PV_MUST_USE int hold_over_forks(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  return pthread_once(&once, register_handlers) == 0 && is_held_over_forks;
+}
 #endif
 
 #define BUCKETS 1024
 
 struct pv_references {
-  pv_mutex mutex;
   struct pv_reference *buckets[BUCKETS];
 };
 
@@ -36,38 +45,32 @@ static struct pv_reference **bucket_of(struct pv_references *table, const void *
 }
 
 struct pv_references *pv_references_new(void) {
-  struct pv_references *table = calloc(1, sizeof *table);
-  if (table != NULL) MUTEX_INITIALIZE(&table->mutex);
-  return table;
+  return hold_over_forks() ? calloc(1, sizeof(struct pv_references)) : NULL;
 }
 
-void pv_references_free(struct pv_references *table) {
-  if (table == NULL) return;
-  MUTEX_DESTROY(&table->mutex);
-  free(table);
-}
+void pv_references_free(struct pv_references *table) { free(table); }
 
 void pv_references_add(struct pv_references *table, struct pv_reference *reference) {
   struct pv_reference **bucket = bucket_of(table, reference->connection);
-  MUTEX_LOCK(&table->mutex);
+  lock();
   reference->next = *bucket;
   *bucket = reference;
-  MUTEX_UNLOCK(&table->mutex);
+  unlock();
 }
 
 void pv_references_remove(struct pv_references *table, const struct pv_reference *reference) {
-  MUTEX_LOCK(&table->mutex);
+  lock();
   struct pv_reference **link = bucket_of(table, reference->connection);
   while (*link != NULL && *link != reference) link = &(*link)->next;
   if (*link != NULL) *link = reference->next;
-  MUTEX_UNLOCK(&table->mutex);
+  unlock();
 }
 
 int pv_references_find(struct pv_references *table, const void *connection, struct pv_host *out_host) {
-  MUTEX_LOCK(&table->mutex);
+  lock();
   const struct pv_reference *reference = *bucket_of(table, connection);
   while (reference != NULL && reference->connection != connection) reference = reference->next;
   if (reference != NULL) *out_host = reference->host;
-  MUTEX_UNLOCK(&table->mutex);
+  unlock();
   return reference != NULL;
 }

@@ -17,7 +17,8 @@ struct pv_reference {
   struct pv_host host;
 };
 
-// pv_references is a table of them that any number of threads may use.
+// pv_references is a table of them that any number of threads may use, while others fork; the child's copy of
+// it is whole and not locked.
 struct pv_references;
 
 // pv_references_new returns an empty table, or NULL if memory ran out. pv_references_free takes NULL too.

@@ -230,10 +230,16 @@ class NativeGuard(Guard):
         lib.pv_references_add(self._guard.references, reference)
         # Gone from the table before the address can be used again: weak references die before SSL_free is
         # called.
-        weakref.finalize(connection, self._unbind, reference).atexit = False
+        weakref.finalize(connection, _unbind, self._guard, reference).atexit = False
 
-    def _unbind(self, reference: Any) -> None:
-        lib.pv_references_remove(self._guard.references, reference)
+
+def _unbind(guard: Any, reference: Any) -> None:
+    """Takes a connection that is gone out of the table of its guard.
+
+    It holds the guard in C alone: the hook of the one in Python may hold the connection, which then would
+    never go.
+    """
+    lib.pv_references_remove(guard.references, reference)
 
 
 def install(context: SSL.Context, policy: Policy, **options: Any) -> NativeGuard:

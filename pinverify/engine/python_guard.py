@@ -6,6 +6,7 @@ An exception in a callback refuses.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -72,6 +73,20 @@ class _Current(threading.local):
 
 _current = _Current()
 
+# Held for one addition to the counters of a guard, or one look at them. Reentrant: a signal's handler, or
+# what the collector runs, may look at them while this thread adds.
+_counting = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In the child of a fork: the thread that had the lock may not be there to release it."""
+    global _counting
+    _counting = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 
 class PythonGuard(Guard):
     """The guard of csrc/pv_guard.c, in Python."""
@@ -83,7 +98,6 @@ class PythonGuard(Guard):
         self._host = None if self.is_server else policy.sole_host
         self._references: dict[int, str] = {}
         self._counts: Counter[tuple[bool, Reason]] = Counter()
-        self._lock = threading.Lock()
         self._mode = _VERIFY_PEER | (_VERIFY_FAIL_IF_NO_PEER_CERT if self.is_server else 0)
         self._context = _ffi.cast("SSL_CTX *", context._context)  # an address, which keeps nothing alive
         self._weak = weakref.ref(self)  # weak: a guard that held itself would wait for the collector
@@ -93,7 +107,7 @@ class PythonGuard(Guard):
         _ctx_set_message_arg(context._context, self._handle)
 
     def counts(self) -> Mapping[tuple[bool, Reason], int]:
-        with self._lock:
+        with _counting:
             return dict(self._counts)
 
     def reference(self, ssl: Any) -> str:
@@ -197,7 +211,7 @@ class PythonGuard(Guard):
         accepted = decision.accepted
         if not accepted or not decision.reason.accepts:
             accepted = self.tell(decision, host, ssl, store_ctx, x509_error, x509_depth) and accepted
-        with self._lock:
+        with _counting:
             self._counts[accepted, decision.reason] += 1
         return accepted
 
@@ -215,6 +229,8 @@ class PythonGuard(Guard):
         if self.is_server or self.pins_only:
             return True
         param = _get_param(ssl)
+        if param == _ffi.NULL:
+            return False
         _set_flags(param, _CHECK_FLAGS)
         ip = host_ip(host)
         if ip is not None:
