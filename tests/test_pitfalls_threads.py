@@ -22,7 +22,7 @@ from OpenSSL import SSL
 from pinned import ABSENT, HOST, pinned, raw
 from support import PATIENCE, Background, Node, accepting, intermediate, leaf, root, server_ssl, shake
 
-from pinverify import Pin, PinRefused, Reason, client_context
+from pinverify import Pin, PinRefused, PinSet, Reason, client_context
 
 
 class Job:
@@ -47,10 +47,11 @@ class Pool:
     """Servers that one context connects to: good ones, and bad ones of each sort with a certificate each."""
 
     ca = root().issue_ca("pool")
+    denied = ca.issue_ca("denied")
 
     @classmethod
-    def policy(cls) -> dict[str, list[Pin]]:
-        return {"**.pool.test": [cls.ca.pin]}
+    def policy(cls) -> dict[str, PinSet]:
+        return {"**.pool.test": PinSet([cls.ca.pin], deny=[cls.denied.pin])}
 
     def __init__(self) -> None:
         self._good = [self.ca.issue(f"good{number}.pool.test") for number in range(4)]
@@ -67,8 +68,9 @@ class Pool:
             1: (self.ca, host, "elsewhere.test", Reason.OPENSSL),  # another name
             2: (self._rogue, host, host, Reason.OPENSSL),  # an unknown CA
             3: (self.ca, f"bad{number}.unlisted.test", f"bad{number}.unlisted.test", Reason.UNLISTED),
+            4: (self.denied, host, host, Reason.DENIED),
         }
-        issuer, asked, certified, reason = issuers[number % 4]
+        issuer, asked, certified, reason = issuers[number % len(issuers)]
         return Job(asked, issuer.issue(certified), reason)
 
 
@@ -80,6 +82,7 @@ def test_p05_connections_interleaved_in_one_thread() -> None:
     """In an event loop each refused connection raises its own refusal, and no other connection does."""
     pool, policy = Pool(), client_context(Pool.policy(), trust=root().certificate)
     jobs = [pool.good(0), pool.bad(0), pool.good(1), pool.bad(1), pool.bad(2), pool.bad(3), pool.good(2)] * 3
+    jobs += [pool.bad(4), pool.good(3)]
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         results: dict[Any, BaseException | None] = {}
         for number, job in enumerate(jobs):
@@ -108,6 +111,10 @@ def test_p05_connections_interleaved_in_one_thread() -> None:
         job.check(results[number])
 
 
+THREADS = 16
+EACH = int(os.environ.get("PINVERIFY_TEST_HANDSHAKES") or 100)  # handshakes of each thread
+
+
 @pytest.fixture
 def _restless_threads() -> Iterator[None]:
     """Lets the interpreter change threads as often as it can."""
@@ -119,25 +126,28 @@ def _restless_threads() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_restless_threads")
-@pytest.mark.parametrize(("count", "bad_every"), [(1600, 100), (320, 2)], ids=["1 % bad", "half bad"])
-def test_p05_each_thread_hears_of_its_own_refusals_alone(count: int, bad_every: int) -> None:
+@pytest.mark.parametrize(("each", "bad_every"), [(EACH, 100), (20, 2)], ids=["1 % bad", "half bad"])
+def test_p05_each_thread_hears_of_its_own_refusals_alone(each: int, bad_every: int) -> None:
     """With 16 threads on one context each bad server is refused with its own error, and no good one is."""
+    count = THREADS * each
     pool, context = Pool(), client_context(Pool.policy(), trust=root().certificate)
     jobs = [pool.good(n) if n % bad_every else pool.bad(n // bad_every) for n in range(count)]
     random.Random(5).shuffle(jobs)
-    contexts = {id(job.server): server_ssl(job.server) for job in jobs}
-    start = threading.Barrier(16)
+    contexts = {
+        key: server_ssl(server) for key, server in {id(job.server): job.server for job in jobs}.items()
+    }
+    start = threading.Barrier(THREADS)
 
     def work(number: int) -> list[tuple[Job, Exception | None]]:
         start.wait(PATIENCE)
         return [
             (job, shake(raw(context, host=job.host), accepting(contexts[id(job.server)]))[0])
-            for job in jobs[number::16]
+            for job in jobs[number::THREADS]
         ]
 
-    workers = [Background(partial(work, number)) for number in range(16)]
+    workers = [Background(partial(work, number)) for number in range(THREADS)]
     for worker in workers:
-        for job, error in worker.result(4 * PATIENCE):
+        for job, error in worker.result(4 * PATIENCE + each):
             job.check(error)
     assert context.stats().refused == count // bad_every
     assert context.stats().accepted == count - count // bad_every
