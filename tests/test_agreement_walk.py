@@ -74,6 +74,15 @@ def test_the_walk_agrees_on_each_truncation() -> None:
         assert {check_walk(der[:size]) for size in range(len(der))} == {Status.CERTIFICATE}
 
 
+def test_the_walk_agrees_on_the_bits_that_a_key_leaves_unused() -> None:
+    """Each count of unused bits, ahead of each last octet: all of them must be zero (X.690 11.2.1)."""
+    plain = certificates()[4]
+    for unused, last in itertools.product(range(10), (0x00, 0x01, 0x40, 0x80, 0xC0, 0xFE, 0xFF)):
+        der = with_unique_ids(plain, element(0x81, bytes([unused, last])), element(0x82, b"\x00"))
+        is_good = unused < 8 and last % (1 << unused) == 0
+        assert check_walk(der) is (Status.OK if is_good else Status.ISSUER_UID)
+
+
 @pytest.mark.slow
 def test_the_walk_agrees_on_each_single_octet() -> None:
     """Each octet of a certificate, set to each value."""

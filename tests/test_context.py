@@ -219,6 +219,16 @@ def test_system_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shake(raw(context), accepting(server)) == (None, None)
 
 
+def test_the_systems_anchors_are_told_apart_by_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anchors of another file or directory are other anchors, and have another fingerprint."""
+    fingerprints = set()
+    for file, directory in (("/nowhere/a", "b"), ("/nowhere/", "ab"), ("/nowhere/a", ""), ("/nowhere/", "b")):
+        monkeypatch.setenv("SSL_CERT_FILE", file)
+        monkeypatch.setenv("SSL_CERT_DIR", directory)
+        fingerprints.add(trust.load_anchors("system").fingerprint)
+    assert len(fingerprints) == 4
+
+
 def test_where_the_system_has_no_anchors_certifi_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where OpenSSL finds neither file nor directory, the list of certifi stands in, whole."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):

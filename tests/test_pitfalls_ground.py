@@ -119,6 +119,22 @@ def test_p17_a_context_dropped_in_mid_handshake_still_guards(
         assert wholly() is None
 
 
+def test_p17_a_guard_goes_with_its_last_connection() -> None:
+    """Memory is given back at once, and does not wait for the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        context = pinned()
+        guard = weakref.ref(context._guard)
+        client = raw(context)
+        del context
+        assert guard() is not None
+        del client
+        assert guard() is None
+    finally:
+        gc.enable()
+
+
 def test_p17_many_contexts_come_and_go() -> None:
     """Contexts dropped while their connections live leave neither wrong verdicts nor memory behind."""
     connections = []

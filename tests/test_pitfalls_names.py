@@ -89,6 +89,14 @@ def test_p02_an_address_is_a_name_too(address: str) -> None:
             assert error.verdict.host == address
 
 
+def test_p02_in_a_context_for_one_host_an_address_is_not_that_host() -> None:
+    """A connection that was made for an address is held to it, and not to the one host of its context."""
+    server = server_ssl(leaf(HOST, "127.0.0.1"))
+    error, _ = shake(pinned_ca(HOST).connection("127.0.0.1"), accepting(server))
+    assert isinstance(error, PinRefused)
+    assert (error.verdict.reason, error.verdict.host) == (Reason.UNLISTED, "127.0.0.1")
+
+
 @pytest.mark.parametrize("spelling", ["HOST.Test", "host.test.", "HOST.TEST."])
 def test_p08_another_spelling_of_the_host_is_pinned_all_the_same(spelling: str) -> None:
     """Case and a last dot, in the policy or in the server name, neither lose the pins nor the connection."""

@@ -52,8 +52,9 @@ def is_cut_off(client: SSL.Connection) -> bool:
     """Whether a connection has no verdict, and neither sends nor takes application data."""
     with pytest.raises(SSL.Error):
         client.send(b"secret")
-    with pytest.raises(SSL.Error):
+    with pytest.raises(SSL.Error) as caught:
         client.recv(100)
+    assert not isinstance(caught.value, SSL.WantReadError)  # it does not even wait for some
     with pytest.raises(PinverifyError, match="there is no verdict"):
         pinverify.verdict(client)
     return True
@@ -118,6 +119,35 @@ def test_p03_a_session_of_another_policy_is_refused(make: object, version: int) 
 
 
 @both_versions
+def test_p03_a_session_of_another_scope_is_refused(version: int) -> None:
+    """Contexts to which a program has given session ids of their own resume their own sessions alone."""
+    server, ids = server_ssl(leaf(HOST), version=version), (b"one", b"one", b"another")
+    first, same, other = (pinned() for _ in ids)
+    for context, name in zip((first, same, other), ids, strict=True):
+        context.set_session_id(name)
+    client = resuming(same, session_of(first, server))
+    assert shake(client, accepting(server)) == (None, None)
+    assert was_resumed(client)
+    client = resuming(other, session_of(first, server))
+    error, _ = shake(client, accepting(server))
+    assert isinstance(error, SSL.Error)
+    assert "session in different context" in str(error)
+
+
+@both_versions
+def test_p03_a_session_of_anchors_that_were_added_is_ones_own(version: int) -> None:
+    """Two contexts that may trust anybody by now do not take each other's sessions."""
+    server = server_ssl(leaf(HOST), version=version)
+    first, other = anchors_added(), anchors_added()
+    client = resuming(first, session_of(first, server))
+    assert shake(client, accepting(server)) == (None, None)
+    assert was_resumed(client)
+    error, _ = shake(resuming(other, session_of(first, server)), accepting(server))
+    assert isinstance(error, SSL.Error)
+    assert "session in different context" in str(error)
+
+
+@both_versions
 def test_p03_a_session_of_a_plain_context_is_refused(version: int) -> None:
     """Neither a connection of a pinned context nor one that was moved out of it resumes a plain session."""
     server, plain = server_ssl(leaf(HOST), version=version), client_ssl()
@@ -136,6 +166,20 @@ def test_p03_a_session_says_nothing_of_another_host(version: int) -> None:
     context, server = pinned(), server_ssl(leaf(HOST), version=version)
     server.set_tlsext_servername_callback(lambda connection: None)
     client = resuming(context, session_of(context, server), "other.example.com")
+    assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
+    assert is_cut_off(client)
+
+
+def test_p03_what_a_connection_asked_for_is_not_forgotten() -> None:
+    """In TLS 1.3 a session for another host is refused even if the program opens the connection again
+    that the guard has marked.
+    """
+    context, server = pinned(), server_ssl(leaf(HOST), version=SSL.TLS1_3_VERSION)
+    server.set_tlsext_servername_callback(lambda connection: None)
+    client = resuming(context, session_of(context, server), "other.example.com")
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    client.set_shutdown(0)
     assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
     assert is_cut_off(client)
 

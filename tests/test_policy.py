@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pinverify import engine as engines
+from pinverify.engine.program import UNLISTED_DENY
 from pinverify.errors import InvalidHost, InvalidPin, InvalidPolicy, PinverifyError
 from pinverify.hostnames import canonical_pattern
 from pinverify.pins import Kind, Pin, PinSet
@@ -54,6 +56,15 @@ def test_the_most_specific_entry_decides_alone(patterns: list[str], host: str) -
     policy = Policy(pins)
     assert policy.entry(host) == (None if wanted is None else (wanted, pins[wanted]))
     assert policy.find(host) == ((None, None) if wanted is None else (wanted, pins[wanted]))
+
+
+@given(st.lists(PATTERNS, min_size=1, max_size=12, unique=True), NAMES)
+def test_the_engine_finds_the_same_entry(patterns: list[str], host: str) -> None:
+    """The entry that the engine decides by is the one that the policy names."""
+    policy = Policy({pattern: PinSet([a_pin(number)]) for number, pattern in enumerate(patterns)})
+    wanted = naive_entry(patterns, host)
+    found = engines.engine.compile(policy).decide(host, [], 0).entry
+    assert found == (UNLISTED_DENY if wanted is None else patterns.index(wanted))
 
 
 @pytest.mark.parametrize(
@@ -175,6 +186,11 @@ def test_pins_come_as_sets_pins_or_texts() -> None:
 def test_a_policy_may_be_about_one_host(patterns: list[str], host: str | None) -> None:
     """A policy with one exact entry knows its host; no other does."""
     assert Policy(dict.fromkeys(patterns, ONE)).sole_host == host
+
+
+def test_a_policy_that_leaves_other_hosts_to_openssl_is_about_no_host() -> None:
+    """Where other hosts are let in too, a connection that names none could be meant for any."""
+    assert Policy({"a.example": ONE}, unlisted="pkix").sole_host is None
 
 
 def test_a_servers_policy_is_one_set_for_all() -> None:
