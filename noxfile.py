@@ -29,9 +29,14 @@ OLDEST = [
     "cffi==1.15.1; python_version < '3.12'",
 ]
 
+# What the C tests are built for besides this machine, and what runs them there. An x86-64 Linux runs 32-bit
+# programs itself; under qemu-i386 eight threads starve each other.
+MACHINES: dict[str, tuple[str, ...]] = {"aarch64": ("qemu-aarch64",), "s390x": ("qemu-s390x",), "i686": ()}
+
 # A missing tool skips its session on a contributor's machine and fails it in CI.
 REQUIRE_ALL = os.environ.get("PINVERIFY_REQUIRE_ALL") == "1"
 
+QUIETLY = ("-s", "--no-print-directory", "-C")
 NATIVE = {"PINVERIFY_BUILD_NATIVE": "1"}
 PURE = {"PINVERIFY_BUILD_NATIVE": "0"}
 
@@ -67,11 +72,59 @@ def c(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
-def arm(session: nox.Session) -> None:
-    """The C tests built for AArch64 and run under qemu: other instructions, and char is unsigned there."""
-    compiler, qemu = "aarch64-linux-gnu-gcc", "qemu-aarch64"
-    if len(_tools(session, compiler, qemu)) == 2:
-        _make(session, f"CC={compiler}", f"EXE={qemu} -L /usr/aarch64-linux-gnu")
+@nox.parametrize("machine", list(MACHINES))
+def cross(session: nox.Session, machine: str) -> None:
+    """The C tests for AArch64 (unsigned char, its own SHA-256), s390x (big-endian) and i686 (32 bits)."""
+    compiler, runner = f"{machine}-linux-gnu-gcc", MACHINES[machine]
+    if len(_tools(session, compiler, *runner)) == 1 + len(runner):
+        _make(session, f"CC={compiler}", *(f"EXE={qemu} -L /usr/{machine}-linux-gnu" for qemu in runner))
+
+
+@nox.session(venv_backend="none")
+def constant_time(session: nox.Session) -> None:
+    """Valgrind on comparisons of pins that it is told are secret; leaky twins must be flagged."""
+    compilers = _tools(session, "gcc", "clang")
+    if compilers and _tools(session, "valgrind"):
+        variables = (f"COMPILERS={' '.join(compilers)}", f"PYTHON={sys.executable}")
+        session.run("make", *QUIETLY, "tests/ct", *variables, external=True)
+
+
+@nox.session(venv_backend="none")
+def tsan(session: nox.Session) -> None:
+    """The guard in many threads under ThreadSanitizer, which must find a race in each racy twin."""
+    if compilers := _tools(session, "gcc", "clang"):
+        session.run("make", *QUIETLY, "tests/tsan", f"COMPILERS={' '.join(compilers)}", external=True)
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    """What runs in a handshake, on an extension with ASan, LSan and UBSan; or what is named behind `--`."""
+    if _tools(session, "gcc"):
+        source = _unpacked_sdist(session)  # not to build over the extension of this directory
+        session.chdir(source)
+        session.install("-e", ".[test]", env=PURE)
+        for step in ("build", "control"):
+            session.run("python", "tests/sanitized.py", step)
+        handshakes = ("pitfalls", "hostile", "lifetime", "faults", "agreement", "engines", "conn", "vectors")
+        files = [str(path) for name in handshakes for path in sorted(Path("tests").glob(f"test_{name}*.py"))]
+        session.run(
+            "python", "tests/sanitized.py", "test", *(session.posargs or ["-q", "-m", "not slow", *files])
+        )
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Changes the engines in one place at a time, which tests must notice; `--quick`, `-k` behind `--`."""
+    session.install(".[test]", env=PURE)
+    session.run("python", "-m", "tests.mutation", *session.posargs)
+
+
+@nox.session
+def hammer(session: nox.Session) -> None:
+    """16 threads of 10,000 handshakes each, of which 1 % go to bad peers, on both engines."""
+    session.install("-e", ".[test]", env=NATIVE)
+    test = "tests/test_pitfalls_threads.py::test_p05_each_thread_hears_of_its_own_refusals_alone"
+    session.run("python", "-m", "pytest", test, "-k", "not half", env={"PINVERIFY_TEST_HANDSHAKES": "10000"})
 
 
 @nox.session(python=PYTHONS)
@@ -104,9 +157,21 @@ def pure(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """The importers of pins under atheris, for a minute; options of libFuzzer go behind `--`."""
-    session.install(".[formats]", "atheris", env=PURE)
-    session.run("python", "fuzz/formats.py", *(session.posargs or ["-max_total_time=60", "-max_len=4096"]))
+    """Importers, and engine against engine, under atheris for a minute; options of libFuzzer behind `--`."""
+    session.install("-e", ".[test]", "atheris", env=NATIVE)
+    session.run("python", "fuzz/corpus.py")
+    for target in ("formats", "engines"):
+        options = session.posargs or ["-max_total_time=30", "-max_len=4096"]
+        session.run("python", f"fuzz/{target}.py", *options)
+
+
+@nox.session
+def fuzz_c(session: nox.Session) -> None:
+    """The C core under libFuzzer: the corpora, then a minute; `SECONDS=3600` and the like behind `--`."""
+    if _tools(session, "clang"):
+        session.install(".[test]", env=PURE)
+        session.run("make", *QUIETLY, "fuzz/c", "seeds", "replay", "PYTHON=python", external=True)
+        session.run("make", *QUIETLY, "fuzz/c", "fuzz", *session.posargs, external=True)
 
 
 @nox.session
@@ -128,18 +193,27 @@ def instructions(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """The sdist, a wheel made from it elsewhere, and that wheel installed: abi3, and its engine native."""
+    """The sdist, and wheels made from it by GCC and by Clang: abi3, and tested outside the repository."""
+    session.install("build", "abi3audit")
     source = _unpacked_sdist(session)
-    wheels = source.parent / "wheels"
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels), str(source), env=NATIVE)
-    (wheel,) = wheels.glob("*.whl")
-    if "-cp310-abi3-" not in wheel.name:
-        session.error(f"the wheel is not for the stable ABI: {wheel.name}")
-    session.install(f"{wheel}[cli]")
-    session.chdir(wheels)  # where no pinverify/ hides the one that was installed
-    # Asked for by name, an engine that cannot be had is an ImportError.
-    session.run("python", "-m", "pinverify", "debug", env={"PINVERIFY_ENGINE": "native"})
-    session.run("pinverify", "--help", silent=True)
+    # Where no pinverify/ hides the one that is installed, from here on.
+    session.chdir(source.parent)
+    for compiler in _tools(session, "clang", "gcc"):
+        wheels = source.parent / compiler
+        build = {**NATIVE, "CC": compiler}
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels), str(source), env=build)
+        (wheel,) = wheels.glob("*.whl")
+        if "-cp310-abi3-" not in wheel.name:
+            session.error(f"the wheel is not for the stable ABI: {wheel.name}")
+        session.run("abi3audit", "--strict", "--verbose", str(wheel))
+        session.install("--force-reinstall", f"{wheel}[cli]")
+        # Asked for by name, an engine that cannot be had is an ImportError.
+        session.run("python", "-m", "pinverify", "debug", env={"PINVERIFY_ENGINE": "native"})
+        session.run("pinverify", "--help", silent=True)
+    session.install(f"{wheel}[test]")
+    shutil.rmtree(source / "pinverify")
+    session.chdir(source)
+    _pytest(session, *([] if session.posargs else ["-q", "-m", "not slow"]))
 
 
 def _pinned(*names: str) -> list[str]:
@@ -149,7 +223,8 @@ def _pinned(*names: str) -> list[str]:
 
 
 def _c_files() -> list[str]:
-    return sorted(str(path) for folder in ("csrc", "tests/c") for path in Path(folder).glob("*.[ch]"))
+    folders = ("csrc", "tests/c", "tests/ct", "tests/tsan", "fuzz/c")
+    return sorted(str(path) for folder in folders for path in Path(folder).glob("*.[ch]"))
 
 
 def _tools(session: nox.Session, *names: str) -> list[str]:
@@ -163,7 +238,7 @@ def _tools(session: nox.Session, *names: str) -> list[str]:
 
 
 def _make(session: nox.Session, *variables: str) -> None:
-    session.run("make", "-s", "--no-print-directory", "-C", "tests/c", "all", *variables, external=True)
+    session.run("make", *QUIETLY, "tests/c", "all", *variables, external=True)
 
 
 def _unpacked_sdist(session: nox.Session) -> Path:
