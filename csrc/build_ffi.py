@@ -33,11 +33,11 @@ def _below(pattern: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in HERE.glob(pattern))
 
 
-def _compile_args() -> list[str]:
-    # Strict warnings are CI's business (tests/c/Makefile): a compiler of next year must not break an install.
-    if sysconfig.get_platform().startswith("win"):
-        return ["/std:c11", "/O2"]
-    return ["-std=c11", "-O2"]
+WINDOWS = sysconfig.get_platform().startswith("win")
+# Strict warnings are CI's business (tests/c/Makefile): a compiler of next year must not break an install.
+COMPILE_ARGS = ["/std:c11", "/O2"] if WINDOWS else ["-std=c11", "-O2"]
+# A glibc before 2.34 has pthread_atfork in a library of its own.
+LINK_ARGS = [] if WINDOWS else ["-pthread"]
 
 
 ffi = FFI()
@@ -48,6 +48,7 @@ ffi.set_source(
     sources=_below("pv_*.c"),
     depends=_below("*.h"),
     include_dirs=[HERE.relative_to(ROOT).as_posix()],
-    extra_compile_args=_compile_args(),
+    extra_compile_args=COMPILE_ARGS,
+    extra_link_args=LINK_ARGS,
     optional=os.environ.get("PINVERIFY_BUILD_NATIVE") != "1",
 )

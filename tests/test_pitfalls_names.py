@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from OpenSSL import SSL
+from OpenSSL._util import ffi
 from support import accepting, intermediate, leaf, make_node, root, server_ssl, shake
 
 from pinverify import PinnedContext, PinRefused, Reason, client_context
@@ -95,6 +98,26 @@ def test_p02_in_a_context_for_one_host_an_address_is_not_that_host() -> None:
     error, _ = shake(pinned_ca(HOST).connection("127.0.0.1"), accepting(server))
     assert isinstance(error, PinRefused)
     assert (error.verdict.reason, error.verdict.host) == (Reason.UNLISTED, "127.0.0.1")
+
+
+def address_of(connection: SSL.Connection) -> int:
+    return int(ffi.cast("uintptr_t", connection._ssl))
+
+
+def test_p02_a_connection_does_not_inherit_a_host() -> None:
+    """A connection that says nothing is not held to the host of one that was at its address before."""
+    context = pinned_ca("127.0.0.1", HOST)
+    clients = [context.connection("127.0.0.1") for _ in range(64)]
+    former = set(map(address_of, clients))
+    del clients
+    gc.collect()
+    clients = [raw(context, None) for _ in range(500)]
+    heirs = [client for client in clients if address_of(client) in former]
+    assert heirs
+    for client in heirs[:8]:
+        error, _ = shake(client, accepting(server_ssl(leaf("127.0.0.1"))))
+        assert isinstance(error, PinRefused)
+        assert error.verdict.reason is Reason.NO_REFERENCE
 
 
 @pytest.mark.parametrize("spelling", ["HOST.Test", "host.test.", "HOST.TEST."])

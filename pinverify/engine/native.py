@@ -95,6 +95,17 @@ def canonical_sni(name: bytes) -> str | None:
     return ffi.string(host.text).decode() if lib.pv_host_from_sni(_slice(name), host) else None
 
 
+def _owned(pointer: Any, free: Any) -> Any:
+    """What csrc/ has made, freed when nobody holds it any more; at once, if there is no memory for that."""
+    if pointer == ffi.NULL:
+        raise MemoryError("out of memory in the engine")
+    try:
+        return ffi.gc(pointer, free)
+    except MemoryError:
+        free(pointer)
+        raise
+
+
 def _must(done: int) -> None:
     if done != 1:
         raise MemoryError("out of memory while compiling a policy")
@@ -106,10 +117,8 @@ class Compiled:
     def __init__(self, policy: Policy) -> None:
         program = Program.of(policy)
         names = sum(len(name) for _, name, _ in program.patterns)
-        self.pointer = lib.pv_policy_new(len(program.entries), len(program.patterns), names, program.unlisted)
-        if self.pointer == ffi.NULL:
-            raise MemoryError("out of memory while compiling a policy")
-        self.pointer = ffi.gc(self.pointer, lib.pv_policy_free)
+        pointer = lib.pv_policy_new(len(program.entries), len(program.patterns), names, program.unlisted)
+        self.pointer = _owned(pointer, lib.pv_policy_free)
         for index, entry in enumerate(program.entries):
             self._add_entry(index, entry)
         for match, name, index in program.patterns:
@@ -197,9 +206,7 @@ class NativeGuard(Guard):
             self._handle,
             lib.pv_tell,
         )
-        if guard == ffi.NULL:
-            raise MemoryError("out of memory while installing a guard")
-        self._guard = ffi.gc(guard, lib.pv_guard_free)
+        self._guard = _owned(guard, lib.pv_guard_free)
         lib.pv_guard_install(self._guard)
 
     def counts(self) -> Mapping[tuple[bool, Reason], int]:

@@ -172,6 +172,8 @@ def chain_of(store_ctx: Any) -> Iterator[bytes]:
     leaf with ok=1. A certificate is exported when it is asked for, since most decisions need the leaf alone.
     """
     chain = _get_chain(store_ctx)
+    if chain == ffi.NULL:
+        raise MemoryError("X509_STORE_CTX_get1_chain")
     certificates = _certificates(chain)
     try:
         yield from map(der_of, certificates)
