@@ -37,6 +37,9 @@ MACHINES: dict[str, tuple[str, ...]] = {"aarch64": ("qemu-aarch64",), "s390x": (
 REQUIRE_ALL = os.environ.get("PINVERIFY_REQUIRE_ALL") == "1"
 
 QUIETLY = ("-s", "--no-print-directory", "-C")
+# An interpreter that is missing fails there too.
+nox.options.error_on_missing_interpreters = REQUIRE_ALL
+
 NATIVE = {"PINVERIFY_BUILD_NATIVE": "1"}
 PURE = {"PINVERIFY_BUILD_NATIVE": "0"}
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 from OpenSSL import SSL
 from OpenSSL._util import ffi
@@ -106,18 +104,34 @@ def address_of(connection: SSL.Connection) -> int:
 
 def test_p02_a_connection_does_not_inherit_a_host() -> None:
     """A connection that says nothing is not held to the host of one that was at its address before."""
+    context, others = pinned_ca("127.0.0.1", HOST), list[SSL.Connection]()
+    for _ in range(1000):
+        former = address_of(context.connection("127.0.0.1"))  # of which nothing is left
+        client = raw(context, None)
+        if address_of(client) == former:
+            break
+        others.append(client)
+    assert address_of(client) == former
+    error, _ = shake(client, accepting(server_ssl(leaf("127.0.0.1"))))
+    assert isinstance(error, PinRefused)
+    assert error.verdict.reason is Reason.NO_REFERENCE
+
+
+def test_p06_a_host_that_would_never_be_forgotten_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody could take a connection's host back when it is gone, it gets none."""
+
+    def no_memory(*arguments: object) -> None:
+        raise MemoryError
+
     context = pinned_ca("127.0.0.1", HOST)
-    clients = [context.connection("127.0.0.1") for _ in range(64)]
-    former = set(map(address_of, clients))
-    del clients
-    gc.collect()
-    clients = [raw(context, None) for _ in range(500)]
-    heirs = [client for client in clients if address_of(client) in former]
-    assert heirs
-    for client in heirs[:8]:
-        error, _ = shake(client, accepting(server_ssl(leaf("127.0.0.1"))))
-        assert isinstance(error, PinRefused)
-        assert error.verdict.reason is Reason.NO_REFERENCE
+    client = raw(context, None)
+    with monkeypatch.context() as patch:
+        patch.setattr("weakref.finalize", no_memory)
+        with pytest.raises(MemoryError):
+            context._guard.bind(client, "127.0.0.1")
+    assert context._guard.reference(client._ssl) == ""
+    context._guard.bind(client, "127.0.0.1")
+    assert context._guard.reference(client._ssl) == "127.0.0.1"
 
 
 @pytest.mark.parametrize("spelling", ["HOST.Test", "host.test.", "HOST.TEST."])

@@ -234,10 +234,10 @@ class NativeGuard(Guard):
         reference = ffi.new(
             "struct pv_reference *", {"connection": _foreign(connection._ssl), "host": _host(host)}
         )
-        lib.pv_references_add(self._guard.references, reference)
         # Gone from the table before the address can be used again: weak references die before SSL_free is
-        # called.
+        # called. And there only once it is sure to go: finalize may find no memory.
         weakref.finalize(connection, _unbind, self._guard, reference).atexit = False
+        lib.pv_references_add(self._guard.references, reference)
 
 
 def _unbind(guard: Any, reference: Any) -> None:

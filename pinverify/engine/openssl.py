@@ -174,8 +174,9 @@ def chain_of(store_ctx: Any) -> Iterator[bytes]:
     chain = _get_chain(store_ctx)
     if chain == ffi.NULL:
         raise MemoryError("X509_STORE_CTX_get1_chain")
-    certificates = _certificates(chain)
+    certificates: list[Any] = []
     try:
+        certificates = _certificates(chain)
         yield from map(der_of, certificates)
     finally:
         for certificate in certificates:

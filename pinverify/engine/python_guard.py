@@ -115,8 +115,8 @@ class PythonGuard(Guard):
 
     def bind(self, connection: SSL.Connection, host: str) -> None:
         address = _address(connection._ssl)
-        self._references[address] = host
         weakref.finalize(connection, self._references.pop, address, None).atexit = False
+        self._references[address] = host  # only once it is sure to go: finalize may find no memory
 
     def on_message(self, ssl: Any, is_write: int, kind: int, length: int) -> None:
         """What the message callback does for a handshake message of type `kind`."""
