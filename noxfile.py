@@ -33,13 +33,11 @@ OLDEST = [
 # programs itself; under qemu-i386 eight threads starve each other.
 MACHINES: dict[str, tuple[str, ...]] = {"aarch64": ("qemu-aarch64",), "s390x": ("qemu-s390x",), "i686": ()}
 
-# A missing tool skips its session on a contributor's machine and fails it in CI.
+# A missing tool or interpreter skips its session on a contributor's machine and fails it in CI.
 REQUIRE_ALL = os.environ.get("PINVERIFY_REQUIRE_ALL") == "1"
-
-QUIETLY = ("-s", "--no-print-directory", "-C")
-# An interpreter that is missing fails there too.
 nox.options.error_on_missing_interpreters = REQUIRE_ALL
 
+QUIETLY = ("-s", "--no-print-directory", "-C")
 NATIVE = {"PINVERIFY_BUILD_NATIVE": "1"}
 PURE = {"PINVERIFY_BUILD_NATIVE": "0"}
 
