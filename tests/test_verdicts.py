@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from types import ModuleType
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -27,13 +26,11 @@ def test_the_verdict_of_a_live_connection() -> None:
         assert exchange(client, server) == b"ping"
 
 
-@pytest.mark.parametrize("room", [0, 16 << 10], ids=["no room", "room"])
-def test_the_chain_is_the_one_that_openssl_verified(
-    room: int, engine: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("padding", [0, 20_000], ids=["", "larger than the native engine's buffer"])
+def test_the_chain_is_the_one_that_openssl_verified(padding: int) -> None:
     """It is pyOpenSSL's, certificate by certificate, whether it fits the native engine's buffer or not."""
-    monkeypatch.setattr(engine, "_ROOM", room, raising=False)  # the Python engine has no buffer
-    client, _ = open_pair(pinned(pin=leaf(HOST).pin), server_ssl(leaf(HOST)))
+    node = intermediate().issue(HOST, padding=padding)
+    client, _ = open_pair(pinned(pin=node.pin), server_ssl(node))
     verified = client.get_verified_chain()
     assert verified is not None
     encoded = [certificate.to_cryptography().public_bytes(Encoding.DER) for certificate in verified]

@@ -70,7 +70,8 @@ class Cursor:
             raise NotDER
         tag, length = data[at], data[at + 1]
         at += 2
-        if tag & 0x1F == 0x1F or (wanted is not None and tag != wanted):  # high-tag-number form, 8.1.2.4
+        # The high-tag-number form (8.1.2.4) is never taken.
+        if tag & 0x1F == 0x1F or (wanted is not None and tag != wanted):
             raise NotDER
         if length >= 0x80:
             octets = length & 0x7F
