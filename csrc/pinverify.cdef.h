@@ -74,6 +74,7 @@ struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int
                               int (*tell)(void *, const struct pv_report *));
 void pv_guard_free(struct pv_guard *guard);
 void pv_guard_install(struct pv_guard *guard);
+void pv_guard_set_server_name(struct pv_guard *guard, void *function);
 int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);
 struct pv_judgement {
   struct pv_host host;

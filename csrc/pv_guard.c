@@ -22,10 +22,15 @@ enum {
   SENT_SHUTDOWN = 0x01,
   SHUTDOWN_BOTH_WAYS = 0x03,
   NAMETYPE_HOST = 0,
+  SERVER_NAME_FATAL = 2,
+  SERVER_NAME_UNUSED = 3,
+  ALERT_HANDSHAKE_FAILURE = 40,  // RFC 8446 6; what OpenSSL sends for a certificate that on_verify refuses
   CHECK_NO_PARTIAL_WILDCARDS = 0x04,
   CHECK_NEVER_SUBJECT = 0x20,
   CONTENT_HANDSHAKE = 22,               // RFC 8446 5.1
   MESSAGE_CLIENT_HELLO = 1,             // RFC 8446 4
+  MESSAGE_SERVER_HELLO = 2,             // RFC 8446 4
+  MESSAGE_ENCRYPTED_EXTENSIONS = 8,     // RFC 8446 4
   MESSAGE_CERTIFICATE = 11,             // RFC 8446 4
   MESSAGE_FINISHED = 20,                // RFC 8446 4
   MESSAGE_COMPRESSED_CERTIFICATE = 25,  // RFC 8879 7.3
@@ -36,11 +41,12 @@ enum {
   X509_ERROR_APPLICATION_VERIFICATION = 50,
 };
 
-// The state that the message callback leaves to the verify callback, which OpenSSL calls next in the same
-// thread. A verify callback has no user pointer, and SSL_get_SSL_CTX and the ex_data setters are not among
-// the functions that are bound.
+// What the message callback leaves to the callback that decides, which OpenSSL calls next in the same thread
+// and which uses it up: the verify callback for certificates, the server name's for a hello. These have no
+// user pointer that could be had, and SSL_get_SSL_CTX and the ex_data setters are not among the functions
+// that are bound.
 static PV_THREAD_LOCAL struct {
-  const SSL *ssl;          // whose certificates came in last; NULL at first
+  const SSL *ssl;          // whose message came in; NULL when it is used up
   struct pv_guard *guard;  // its guard, which may be gone when |ssl| is
   struct pv_host reference;
   enum pv_reason refusal;  // why there is no reference; PV_PINNED if there is
@@ -109,46 +115,60 @@ static void unmark(SSL *ssl) {
   if (pv_openssl.SSL_get_shutdown(ssl) == SENT_SHUTDOWN) pv_openssl.SSL_set_shutdown(ssl, 0);
 }
 
-// expect_certificates prepares for the verify callback, which follows in the same thread and takes the mark
-// away. If another thread displaces that callback just now, the mark stays. An empty list of certificates
-// comes to no callback, and OpenSSL's alert is to go out.
-static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held, size_t len) {
-  if (len > EMPTY_CERTIFICATE) {
-    mark(ssl);
-  } else {
-    unmark(ssl);
-  }
+// expect prepares for the callback that decides. The name that a client has sent is read while OpenSSL still
+// tells it: once a session is resumed, it names that one's host (SSL_get_servername(3), TLS 1.2).
+static void expect(struct pv_guard *guard, SSL *ssl) {
   current.ssl = ssl;
   current.guard = guard;
   memset(&current.reference, 0, sizeof current.reference);
   current.refusal = find_reference(guard, ssl, &current.reference);
+}
+
+// expect_certificates marks the connection until the verify callback has accepted. If another thread
+// displaces that callback just now, the mark stays. An empty list of certificates comes to no callback.
+static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held, size_t len) {
+  if (len > EMPTY_CERTIFICATE) mark(ssl);
+  expect(guard, ssl);
   if (current.refusal == PV_PINNED && !(held && bind(guard, ssl, &current.reference)))
     current.refusal = PV_INTERNAL;
 }
 
-// -- The end of the handshake --
+// -- Sessions, and the end of the handshake --
 
-// shut ends a connection from where no error can be returned. What is shut down both ways sends and takes no
-// application data, whatever its program does.
-static void shut(SSL *ssl) { pv_openssl.SSL_set_shutdown(ssl, SHUTDOWN_BOTH_WAYS); }
-
-// wants_sole_host says whether a client connection wants the one host that its context is for.
-static PV_MUST_USE int wants_sole_host(struct pv_guard *guard, SSL *ssl) {
-  struct pv_host host;
-  memset(&host, 0, sizeof host);
-  return find_reference(guard, ssl, &host) == PV_PINNED && strcmp(host.text, guard->host.text) == 0;
+// put_error leaves the error that a refused certificate leaves.
+static void put_error(void) {
+  pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
 }
 
 // judge_resumed gives the verdict on a session that the session id context (the policy's fingerprint) has let
 // through. What is left to ask: the entry may have expired since; and a session says nothing of the host that
 // it was made for, so that only a context for one host can know.
-static PV_MUST_USE struct pv_verdict judge_resumed(struct pv_guard *guard, SSL *ssl) {
+static PV_MUST_USE struct pv_verdict judge_resumed(const struct pv_guard *guard, const char *reference) {
   struct pv_decision decision;
-  int other_host = !guard->is_server && (guard->host.len == 0 || !wants_sole_host(guard, ssl));
-  if (other_host || pv_openssl.SSL_get_shutdown(ssl) != 0) return refusal(PV_SESSION);
+  int sole_host = guard->host.len != 0 && strcmp(reference, guard->host.text) == 0;
+  if (!guard->is_server && !sole_host) return refusal(PV_SESSION);
   if (!open_decision(&decision, guard, &guard->host)) return pv_decision_close(&decision);
   return (struct pv_verdict){
       .reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
+}
+
+// on_server_name runs once in each handshake: on a server for the ClientHello, on a client for the message
+// that has the server's extensions; whether or not there is a name. OpenSSL knows by then whether it resumes
+// a session, for which it calls no verify callback. What is refused here ends the handshake with an alert.
+static int on_server_name(SSL *ssl, int *alert, void *arg) {
+  if (ssl == NULL || ssl != current.ssl) return SERVER_NAME_FATAL;  // as in on_verify
+  struct pv_guard *guard = current.guard;
+  current.ssl = NULL;
+  if (pv_openssl.SSL_session_reused(ssl)) {
+    struct pv_report report = {.host = guard->host.text, .x509_depth = -1, .ssl = ssl};
+    report.verdict = judge_resumed(guard, current.reference.text);
+    if (!report.verdict.accepted && !conclude(guard, &report)) {
+      *alert = ALERT_HANDSHAKE_FAILURE;
+      put_error();
+      return SERVER_NAME_FATAL;
+    }
+  }
+  return guard->server_name == NULL ? SERVER_NAME_UNUSED : guard->server_name(ssl, alert, arg);
 }
 
 static PV_MUST_USE int has_certificate(SSL *ssl) {
@@ -160,8 +180,8 @@ static PV_MUST_USE int has_certificate(SSL *ssl) {
 
 // check_finished runs when the peer's Finished has come in, before the handshake is complete. OpenSSL calls
 // no verify callback for a resumed session; and none for a peer that it did not ask for a certificate, or one
-// without effect, if a program meddled with the verification just then. The error on OpenSSL's queue is the
-// one that a refused certificate leaves.
+// without effect, if a program meddled with the verification just then. No error can be returned from here:
+// what is shut down both ways sends and takes no application data, whatever its program does.
 static void check_finished(struct pv_guard *guard, SSL *ssl, int held) {
   struct pv_report report = {.host = guard->host.text, .x509_depth = -1, .ssl = ssl};
   report.x509_error = (int)pv_openssl.SSL_get_verify_result(ssl);
@@ -171,24 +191,17 @@ static void check_finished(struct pv_guard *guard, SSL *ssl, int held) {
     report.verdict = refusal(PV_CHAIN_LENGTH);
   } else if (report.x509_error != X509_OK) {
     report.verdict = refusal(PV_OPENSSL);
-  } else if (pv_openssl.SSL_session_reused(ssl)) {
-    report.verdict = judge_resumed(guard, ssl);
+  } else if (pv_openssl.SSL_session_reused(ssl)) {  // once more: a program may displace on_server_name
+    struct pv_host host;
+    report.verdict = judge_resumed(guard, pv_guard_reference(guard, ssl, &host) ? host.text : "");
   } else if (pv_openssl.SSL_get_shutdown(ssl) == 0) {
     return;  // the verify callback has accepted it
   } else {
     report.verdict = refusal(PV_INTERNAL);
   }
   if (conclude(guard, &report)) return;
-  shut(ssl);
-  pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
-}
-
-// note_client_hello marks a connection that asks another host than the one of its context. Its certificate
-// will be refused; but should a session be resumed, OpenSSL would name the session's host
-// (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. The handshake goes on to where
-// it is refused for the right reason.
-static void note_client_hello(struct pv_guard *guard, SSL *ssl) {
-  if (!guard->is_server && guard->host.len != 0 && !wants_sole_host(guard, ssl)) mark(ssl);
+  pv_openssl.SSL_set_shutdown(ssl, SHUTDOWN_BOTH_WAYS);
+  put_error();
 }
 
 // -- The decision --
@@ -265,6 +278,7 @@ static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
   } else {
     report.verdict = decide(guard, store_ctx, &current.reference);
   }
+  current.ssl = NULL;
   int accepted = conclude(guard, &report);
   unmark(ssl);
   if (accepted) return 1;
@@ -292,11 +306,14 @@ static void on_message(int is_write, int version, int content_type, void *messag
   (void)version;
   if (content_type != CONTENT_HANDSHAKE || len == 0) return;
   int held = hold(guard, ssl), type = *(const uint8_t *)message;
-  if (is_write) {
-    if (type == MESSAGE_CLIENT_HELLO) note_client_hello(guard, ssl);
-    return;
-  }
+  current.ssl = NULL;
+  if (is_write) return;
   switch (type) {
+    case MESSAGE_CLIENT_HELLO:
+    case MESSAGE_SERVER_HELLO:          // has a server's extensions up to TLS 1.2
+    case MESSAGE_ENCRYPTED_EXTENSIONS:  // has them in TLS 1.3
+      expect(guard, ssl);
+      break;
     case MESSAGE_CERTIFICATE:
     case MESSAGE_COMPRESSED_CERTIFICATE:
       expect_certificates(guard, ssl, held, len);
@@ -337,8 +354,14 @@ void pv_guard_free(struct pv_guard *guard) {
 
 void pv_guard_install(struct pv_guard *guard) {
   pv_openssl.SSL_CTX_set_verify(guard->context, verify_mode(guard), on_verify);
+  pv_openssl.SSL_CTX_set_tlsext_servername_callback(guard->context, on_server_name);
   pv_openssl.SSL_CTX_set_msg_callback(guard->context, on_message);
   pv_openssl.SSL_CTX_set_msg_callback_arg(guard->context, guard);
+}
+
+void pv_guard_set_server_name(struct pv_guard *guard, void *function) {
+  memcpy(&guard->server_name, &function, sizeof function);  // as in pv_openssl_set
+  pv_openssl.SSL_CTX_set_tlsext_servername_callback(guard->context, on_server_name);
 }
 
 int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host) {

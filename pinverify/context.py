@@ -182,6 +182,13 @@ class PinnedContext(SSL.Context):
         self._own_anchors()
         return super().get_cert_store()
 
+    def set_tlsext_servername_callback(self, callback: Any) -> None:
+        """As `Context.set_tlsext_servername_callback`; it is called once a session that the peer resumes has
+        been judged.
+        """
+        super().set_tlsext_servername_callback(callback)
+        self._guard.set_server_name(self._tlsext_servername_callback)
+
     def set_cookie_generate_callback(self, callback: Any) -> None:
         """As `Context.set_cookie_generate_callback`."""
         super().set_cookie_generate_callback(callback)

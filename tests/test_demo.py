@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from OpenSSL._util import lib
 
 from pinverify import PinnedContext, Reason, client_context
 from pinverify.cli.commands import cli
@@ -56,14 +57,11 @@ def test_the_right_outcome_for_the_wrong_reason_is_not_as_expected(pki: Pki) -> 
 
 def test_a_guard_that_was_displaced_is_noticed(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the handshake lets in a wrong key, the case says so, though the verdict afterwards would not."""
-    unhook = openssl.borrow(
-        "SSL_CTX_set_msg_callback",
-        "void(*)(SSL_CTX *, void(*)(int, int, int, void *, size_t, SSL *, void *))",
-    )
 
     def unguarded(*args: Any, **options: Any) -> PinnedContext:
         context = client_context(*args, **options)
-        unhook(context._context, openssl.ffi.NULL)
+        lib.SSL_CTX_set_msg_callback(context._context, openssl.ffi.NULL)
+        lib.SSL_CTX_set_tlsext_servername_callback(context._context, openssl.ffi.NULL)
         return context
 
     monkeypatch.setattr("pinverify.demo.cases.client_context", unguarded)

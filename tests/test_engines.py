@@ -414,7 +414,9 @@ def test_the_guards_agree_on_openssl() -> None:
         "SENT_SHUTDOWN": python_guard._SENT_SHUTDOWN,
         "SHUTDOWN_BOTH_WAYS": python_guard._SHUTDOWN_BOTH_WAYS,
         "CONTENT_HANDSHAKE": python_guard._HANDSHAKE,
-        "MESSAGE_CLIENT_HELLO": python_guard._CLIENT_HELLO,
+        "SERVER_NAME_FATAL": python_guard._SERVER_NAME_FATAL,
+        "SERVER_NAME_UNUSED": python_guard._SERVER_NAME_UNUSED,
+        "ALERT_HANDSHAKE_FAILURE": python_guard._ALERT_HANDSHAKE_FAILURE,
         "MESSAGE_CERTIFICATE": python_guard._CERTIFICATE,
         "MESSAGE_FINISHED": python_guard._FINISHED,
         "MESSAGE_COMPRESSED_CERTIFICATE": python_guard._COMPRESSED_CERTIFICATE,
@@ -435,7 +437,9 @@ def test_the_guards_agree_on_openssl() -> None:
     }
     for name, constant in constants.items():
         assert numbers[name] == openssl._CONSTANTS[constant]
-    assert numbers.keys() == pairs.keys() | constants.keys()
+    hellos = {f"MESSAGE_{name}" for name in ("CLIENT_HELLO", "SERVER_HELLO", "ENCRYPTED_EXTENSIONS")}
+    assert {numbers[name] for name in hellos} == python_guard._HELLOS
+    assert numbers.keys() == pairs.keys() | constants.keys() | hellos
 
 
 def test_a_decision_has_the_fields_of_a_verdict_in_c() -> None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No memory (P06): each allocation of the engines fails in turn, and each of OpenSSL's while it judges a
-peer. No bad peer is let in, and nothing crashes. Those of csrc/ itself fail in tests/c/test_memory.c.
+"""No memory (P06): each allocation of the engines fails in turn, each of the interpreter's, and each of
+OpenSSL's while it judges a peer. No bad peer is let in, and nothing crashes. Those of csrc/ itself fail in
+tests/c/test_memory.c.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import missing
 from OpenSSL import SSL
 from pinned import ABSENT
 from support import PATIENCE, accepting, leaf, root, server_ssl, shake
@@ -106,6 +109,127 @@ def test_p06_an_engine_without_memory_lets_nobody_in(is_pinned: bool, mode: Any,
         assert sends(policy, told) == is_good
     assert let_in == is_good
     assert at > 10
+
+
+# -- In the interpreter --
+
+# Prints, for each case, how many faults there were, how many changed what was raised, and how many let data
+# be sent.
+INTERPRETER = """
+import sys
+from contextlib import suppress
+from itertools import count
+
+import _testcapi
+from OpenSSL import SSL
+from pinned import ABSENT, HOST, VERSIONS, pinned, raw
+from support import accepting, client_ssl, leaf, root, server_ssl, session_after, shake, use_session
+
+from pinverify import client_context, server_context
+
+sys.unraisablehook = lambda unraisable: None
+DEVICE = leaf("device.test", under="clients")
+
+
+def advance(end, far):
+    with suppress(SSL.WantReadError):
+        end.do_handshake()
+    with suppress(SSL.WantReadError):
+        far.bio_write(end.bio_read(1 << 16))
+
+
+def as_client(version, context, host=HOST, resumes=False):
+    near, far = raw(context, host=host), accepting(servers[version])
+    if resumes:
+        use_session(near, session_after(raw(context), accepting(servers[version])))
+    return near, far
+
+
+def as_server(version, pin):
+    caller = client_ssl(DEVICE)
+    caller.set_max_proto_version(version)
+    near, far = accepting(server_context(leaf(HOST).identity, clients=[pin])), raw(caller)
+    advance(far, near)
+    return near, far
+
+
+def ending(near, far, turn, start, stop):
+    # What our step number `turn` raises, and whether data can be sent at last. Within that step allocations
+    # fail from the number `start` on up to `stop`.
+    error = None
+    for _ in range(turn):
+        advance(near, far)
+        advance(far, near)
+    try:
+        _testcapi.set_nomemory(start, stop)
+        try:
+            near.do_handshake()
+        finally:
+            _testcapi.remove_mem_hooks()
+    except Exception as raised:  # a SystemError too: CPython does not always know what it lacks
+        error = type(raised), str(raised)
+    shake(near, far)
+    try:
+        near.send(b"secret")
+    except SSL.Error:
+        return error, False
+    return error, True
+
+
+servers = {version: server_ssl(leaf(HOST), version=version) for version in VERSIONS.values()}
+for server in servers.values():
+    server.set_tlsext_servername_callback(lambda connection: None)  # it resumes what it made for any name
+several = client_context({HOST: [leaf(HOST).pin], "192.0.2.1": [ABSENT]}, trust=root().pem)
+sole, absent = pinned(), pinned(pin=ABSENT)
+other = pinned("other.test", pin=leaf(HOST).pin)
+CASES = {
+    "pinned": lambda version: as_client(version, sole),
+    "a session": lambda version: as_client(version, sole, resumes=True),
+    "client": lambda version: as_server(version, DEVICE.pin),
+    "bad key": lambda version: as_client(version, absent),
+    "bad name": lambda version: as_client(version, other, host="other.test"),
+    "bad session": lambda version: as_client(version, several, resumes=True),
+    "bad session of another host": lambda version: as_client(version, sole, "other.test", resumes=True),
+    "bad client": lambda version: as_server(version, ABSENT),
+}
+for name, connect in CASES.items():
+    for version in VERSIONS.values():
+        for turn in range(2):  # which of our steps it is that has no memory
+            for span in (1, 4, 16):  # how many allocations in a row fail; at some more CPython gives up
+                changed = let_in = in_a_row = 0
+                usual = ending(*connect(version), turn, 1 << 20, 1 << 21)
+                for at in count(1):
+                    found = ending(*connect(version), turn, at, at + span)
+                    in_a_row = in_a_row + 1 if found == usual else 0
+                    changed, let_in = changed + (found != usual), let_in + found[1]
+                    if in_a_row == 40:
+                        break
+                print(name, version, turn, span, at, changed, let_in, sep=",", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_p06_an_interpreter_without_memory_lets_nobody_in(engine: ModuleType) -> None:
+    """For each allocation of CPython's in a handshake: if it and those after it fail, so that a callback may
+    not even be called, a bad peer is refused and a bad session too, and nothing crashes.
+    """
+    if importlib.util.find_spec("_testcapi") is None:
+        missing("_testcapi, CPython's own test module")
+    path = os.pathsep.join([str(TESTS), *filter(None, sys.path)])
+    result = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", INTERPRETER],
+        env={**os.environ, "PYTHONPATH": path, "PINVERIFY_ENGINE": engine.NAME},
+        capture_output=True,
+        text=True,
+        timeout=8 * PATIENCE,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [line.split(",") for line in result.stdout.splitlines()]
+    assert len(lines) == 8 * 2 * 2 * 3
+    for name, _, _, _, faults, _, let_in in lines:
+        assert int(faults) > 40
+        assert (int(let_in) == 0) == name.startswith("bad")
+    assert sum(int(changed) for *_, changed, _ in lines) > 100
 
 
 # -- In OpenSSL --

@@ -110,6 +110,27 @@ class Alarm(Exception):
 
 
 @both_versions
+@pytest.mark.parametrize("step", ["answer_server_name", "_judge_resumed", "_check_finished"])
+def test_p06_an_exception_ahead_of_the_decision_on_a_session_refuses(
+    step: str, version: int, engine: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the engine in Python was about to do: at the hello, where one may be returned, or later."""
+    if engine.NAME != "python":
+        return
+    context, server = pinned(), server_ssl(leaf(HOST), version=version)
+    client = raw(context)
+    use_session(client, session_after(raw(context), accepting(server)))
+
+    def interrupted(*arguments: object) -> None:
+        raise Alarm
+
+    monkeypatch.setattr(f"pinverify.engine.python_guard.PythonGuard.{step}", interrupted)
+    verdict = refusal(client, accepting(server))
+    assert isinstance(verdict.__cause__, Alarm)
+    assert verdict.verdict.reason is Reason.INTERNAL
+
+
+@both_versions
 def test_p06_an_exception_that_the_callback_cannot_catch_refuses(
     version: int, engine: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,8 +142,8 @@ def test_p06_an_exception_that_the_callback_cannot_catch_refuses(
     def interrupted(*arguments: object) -> None:
         raise Alarm
 
-    # The first thing that either engine does in Python when Finished has come in.
-    place = {"native": "native._decision", "python": "python_guard.PythonGuard._check_finished"}[engine.NAME]
+    # The first thing that either engine does in Python when a session is resumed.
+    place = {"native": "native._decision", "python": "python_guard._expected"}[engine.NAME]
     monkeypatch.setattr(f"pinverify.engine.{place}", interrupted)
     client = raw(context, host="b.test")
     use_session(client, session)

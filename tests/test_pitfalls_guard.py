@@ -11,8 +11,19 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
-from pinned import ABSENT, HOST, both_versions, open_pair, pinned, raw, refusal
-from support import accepting, client_ssl, exchange, intermediate, leaf, root, server_ssl, shake
+from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal
+from support import (
+    accepting,
+    client_ssl,
+    exchange,
+    intermediate,
+    leaf,
+    root,
+    server_ssl,
+    session_after,
+    shake,
+    use_session,
+)
 
 import pinverify
 from pinverify import (
@@ -257,17 +268,40 @@ def test_p12_a_hook_cannot_turn_a_refusal_into_nothing(version: int) -> None:
 
 @both_versions
 def test_p12_a_guard_that_has_lost_a_callback_refuses(version: int) -> None:
-    """Where nothing calls the guard at the messages any more, it does not go by what it last heard."""
+    """Where nothing calls the guard at the messages any more, it does not go by what it last heard: neither
+    for a chain, nor for a session, nor where the callback for server names does not refuse ahead of both.
+    """
     server = server_ssl(leaf(HOST), version=version)
     context = pinned()
-    last_heard_of = open_pair(pinned(), server)  # in this thread, of the same host; and alive
+    session = session_after(raw(context), accepting(server))
     lib.SSL_CTX_set_msg_callback(context._context, ffi.NULL)
-    client = raw(context)
-    error, _ = shake(client, accepting(server))
-    assert isinstance(error, SSL.Error)
-    with pytest.raises(SSL.Error):
-        client.send(b"secret")
-    assert exchange(*last_heard_of) == b"ping"
+    for resumes, answers in ((False, True), (True, True), (False, False)):
+        if not answers:
+            lib.SSL_CTX_set_tlsext_servername_callback(context._context, ffi.NULL)
+        client = raw(context)
+        if resumes:
+            use_session(client, session)
+        last_heard_of = stopped_at_the_hello(pinned())  # in this thread, of the same host; and alive
+        error, _ = shake(client, accepting(server))
+        assert isinstance(error, SSL.Error)
+        with pytest.raises(SSL.Error):
+            client.send(b"secret")
+        assert last_heard_of.get_shutdown() == 0
+
+
+def stopped_at_the_hello(context: SSL.Context) -> SSL.Connection:
+    """A client that has read a ServerHello of TLS 1.3, and not yet the extensions that come after it."""
+    client, server = raw(context), accepting(server_ssl(leaf(HOST), version=SSL.TLS1_3_VERSION))
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    server.bio_write(client.bio_read(1 << 16))
+    with pytest.raises(SSL.WantReadError):
+        server.do_handshake()
+    flight = server.bio_read(1 << 16)
+    client.bio_write(flight[: 5 + int.from_bytes(flight[3:5], "big")])  # one record, RFC 8446 5.1
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    return client
 
 
 def test_p12_set_verify_on_the_context_is_refused() -> None:

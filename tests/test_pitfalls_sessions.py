@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Literal
 
 import pytest
 from OpenSSL import SSL
+from OpenSSL._util import lib as openssl_lib
 from pinned import ABSENT, HOST, VERSIONS, both_versions, pinned, raw, refusal
 from support import (
     accepting,
@@ -35,6 +38,7 @@ from pinverify import (
     client_context,
     server_context,
 )
+from pinverify.engine import openssl
 
 
 def session_of(context: SSL.Context, server: SSL.Context, host: str = HOST) -> SSL.Session:
@@ -55,6 +59,18 @@ def is_cut_off(client: SSL.Connection) -> bool:
     with pytest.raises(SSL.Error) as caught:
         client.recv(100)
     assert not isinstance(caught.value, SSL.WantReadError)  # it does not even wait for some
+    with pytest.raises(PinverifyError, match="there is no verdict"):
+        pinverify.verdict(client)
+    return True
+
+
+def is_broken_off(client: SSL.Connection) -> bool:
+    """Whether OpenSSL has given a connection up, which then has no verdict, whatever its program does."""
+    client.set_shutdown(0)
+    for use in (client.do_handshake, partial(client.send, b"secret"), partial(client.recv, 100)):
+        with pytest.raises(SSL.Error) as caught:
+            use()
+        assert not isinstance(caught.value, SSL.WantReadError)
     with pytest.raises(PinverifyError, match="there is no verdict"):
         pinverify.verdict(client)
     return True
@@ -167,19 +183,17 @@ def test_p03_a_session_says_nothing_of_another_host(version: int) -> None:
     server.set_tlsext_servername_callback(lambda connection: None)
     client = resuming(context, session_of(context, server), "other.example.com")
     assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
-    assert is_cut_off(client)
+    assert is_broken_off(client)
 
 
-def test_p03_what_a_connection_asked_for_is_not_forgotten() -> None:
-    """In TLS 1.3 a session for another host is refused even if the program opens the connection again
-    that the guard has marked.
-    """
-    context, server = pinned(), server_ssl(leaf(HOST), version=SSL.TLS1_3_VERSION)
-    server.set_tlsext_servername_callback(lambda connection: None)
-    client = resuming(context, session_of(context, server), "other.example.com")
-    with pytest.raises(SSL.WantReadError):
-        client.do_handshake()
-    client.set_shutdown(0)
+@both_versions
+def test_p03_a_program_that_takes_the_callback_for_names_away_opens_nothing(version: int) -> None:
+    """A session that no callback has judged is judged at Finished, and the connection shut."""
+    context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
+    server = server_ssl(leaf(HOST), version=version)
+    session = session_of(context, server)
+    openssl_lib.SSL_CTX_set_tlsext_servername_callback(context._context, openssl.ffi.NULL)
+    client = resuming(context, session)
     assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
     assert is_cut_off(client)
 
@@ -189,9 +203,17 @@ def test_p03_in_a_context_for_many_hosts_none_is_resumed(version: int) -> None:
     """A context for more than one host refuses a resumed session, for it cannot know whose it was."""
     context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
     server = server_ssl(leaf(HOST), version=version)
-    client = resuming(context, session_of(context, server))
-    assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
-    assert is_cut_off(client)
+    client, far = resuming(context, session_of(context, server)), accepting(server)
+    error, heard = shake(client, far)
+    assert isinstance(error, PinRefused)
+    assert error.verdict.reason is Reason.SESSION
+    assert is_broken_off(client)
+    assert context.stats().by_reason[Reason.SESSION] == 1
+    if heard is None:  # in TLS 1.3 the server is done by then
+        with pytest.raises(SSL.Error) as caught:
+            far.recv(100)
+        heard = caught.value
+    assert "alert handshake failure" in str(heard)
 
 
 @both_versions
@@ -253,7 +275,7 @@ class Aged:
         else:
             assert isinstance(error, PinRefused)
             assert error.verdict.reason is self.reason
-            assert is_cut_off(ours)
+            assert is_broken_off(ours)
 
 
 @pytest.mark.slow
@@ -283,3 +305,71 @@ def test_p03_a_server_resumes_the_sessions_of_its_clients(version: int) -> None:
     assert pinverify.verdict(near).pins == (device.pin,)  # it is still known who it is
     assert exchange(peer, near) == b"ping"
     assert _brief(server.stats()) == (2, 0, 1)
+
+
+# -- The callback for server names, which judges sessions, and that of the program, which follows it --
+
+
+@both_versions
+def test_p03_a_refused_session_comes_to_no_callback_of_the_program(version: int) -> None:
+    """The program's own callback runs once in each handshake whose session, if any, has not been refused."""
+    context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
+    server, seen = server_ssl(leaf(HOST), version=version), list[SSL.Connection]()
+    context.set_tlsext_servername_callback(lambda connection: None)
+    context.set_tlsext_servername_callback(seen.append)  # the last one counts
+    client = raw(context)
+    session = session_after(client, accepting(server))
+    assert seen == [client]
+    assert refusal(resuming(context, session), accepting(server)).verdict.reason is Reason.SESSION
+    assert seen == [client]
+
+
+@both_versions
+@pytest.mark.parametrize("own", ["none", "names", "fails"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_servers_callback_for_names_works_as_in_a_plain_context(own: str, version: int) -> None:
+    """It sees each name, acknowledges it or not, and what it raises does to the handshake what it would."""
+    device = intermediate("clients").issue()
+    caller = client_ssl(device)
+    caller.set_max_proto_version(version)
+    plain = server_ssl(leaf(HOST), version=version)
+    plain.set_session_id(b"plain")
+    plain.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    outcomes = []
+    for server in (plain, server_context(leaf(HOST).identity, clients=[device.pin])):
+        seen = list[bytes | None]()
+
+        def answer(connection: SSL.Connection, seen: list[bytes | None] = seen) -> None:
+            seen.append(connection.get_servername())
+            if own == "fails":
+                raise LookupError("no such name")
+
+        if own != "none":
+            server.set_tlsext_servername_callback(answer)
+        far, near = raw(caller), accepting(server)
+        errors = [str(error) for error in shake(far, near)]
+        session = far.get_session()
+        if errors == ["None", "None"]:
+            session = session_of(caller, server)
+            near = accepting(server)
+            assert shake(resuming(caller, session), near) == (None, None)
+            assert was_resumed(near)
+        outcomes.append(
+            (errors, seen, near.get_servername())
+        )  # in TLS 1.2 the session has it if it was acknowledged
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_servers_callback_for_names_lives_as_long_as_its_connections() -> None:
+    """A connection that was moved to a plain context asks the callback of the context that it was made in,
+    though the program has let go of that.
+    """
+    device, seen = intermediate("clients").issue(), list[SSL.Connection]()
+    context = server_context(leaf(HOST).identity, clients=[device.pin])
+    context.set_tlsext_servername_callback(lambda connection: seen.append(connection))
+    server = accepting(context)
+    server.set_context(server_ssl(leaf(HOST)))
+    del context
+    gc.collect()
+    assert shake(raw(client_ssl(device)), server) == (None, None)
+    assert seen == [server]

@@ -72,6 +72,12 @@ class Guard(ABC):
         """Makes the canonical `host` the reference name of a connection that sends no server name."""
 
     @abstractmethod
+    def set_server_name(self, callback: Any) -> None:
+        """Lets `callback`, a function pointer that was given to SSL_CTX_set_tlsext_servername_callback,
+        follow the guard's own, which goes back into the context.
+        """
+
+    @abstractmethod
     def reference(self, ssl: Any) -> str:
         """The canonical reference name of a connection; "" if it has none."""
 
@@ -105,7 +111,7 @@ class Guard(ABC):
         """Hears of a refusal or a violation from inside the handshake; False if something failed while
         hearing.
 
-        `store_ctx` is None when a resumed session is refused.
+        `store_ctx` is None when no chain is under verification: at a hello, and at Finished.
         """
         try:
             verdict = self._verdict(decision, host, ssl, store_ctx, x509_error, x509_depth)

@@ -160,6 +160,8 @@ def compile(policy: Policy) -> Compiled:
 
 def _untold(kind: Any, error: BaseException, traceback: Any) -> int:
     """Puts down an exception that `pv_tell` could not catch: a signal's, on its first or last line."""
+    if traceback is None:  # no memory to call it
+        return 0
     guard: NativeGuard | None = ffi.from_handle(traceback.tb_frame.f_locals["owner"])()
     if guard is not None:
         guard.fail(error, "")
@@ -220,6 +222,10 @@ class NativeGuard(Guard):
         host = ffi.new("struct pv_host *")
         found = lib.pv_guard_reference(self._guard, _foreign(ssl), host)
         return ffi.string(host.text).decode("ascii") if found else ""
+
+    def set_server_name(self, callback: Any) -> None:
+        self._server_name = callback  # kept for as long as C may call it
+        lib.pv_guard_set_server_name(self._guard, _foreign(callback))
 
     def _decide_anew(self, ssl: Any) -> tuple[str, tuple[bytes, ...], Decision]:
         # One call in place of many, since each lets the GIL go, and may have to wait to get it back.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guard in Python: the two callbacks of csrc/pv_guard.c, hung into OpenSSL by way of cffi.
+"""The guard in Python: the three callbacks of csrc/pv_guard.c, hung into OpenSSL by way of cffi.
 
 An exception in a callback refuses.
 """
@@ -29,9 +29,11 @@ __all__ = ["PythonGuard"]
 _VERIFY_PEER, _VERIFY_FAIL_IF_NO_PEER_CERT = 0x01, 0x02
 _CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
 _HANDSHAKE = 22
-_CLIENT_HELLO, _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 1, 11, 20, 25
+_HELLOS = frozenset({1, 2, 8})  # ClientHello, ServerHello, EncryptedExtensions
+_CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 11, 20, 25
 _EMPTY_CERTIFICATE = 8  # octets of a Certificate message without any, RFC 8446 4.4.2
 _SENT_SHUTDOWN, _SHUTDOWN_BOTH_WAYS = 1, 3
+_SERVER_NAME_FATAL, _SERVER_NAME_UNUSED, _ALERT_HANDSHAKE_FAILURE = 2, 3, 40
 _X509_OK, _APPLICATION_VERIFICATION = 0, 50
 _WAIVABLE = frozenset({2, 9, 10, 18, 19, 20, 21, 27, 62, 64, 79})  # see is_waivable there
 
@@ -43,10 +45,12 @@ _ctx_set_message_arg = openssl.borrow("SSL_CTX_set_msg_callback_arg", "void(*)(S
 _ctx_set_verify = openssl.borrow(
     "SSL_CTX_set_verify", "void(*)(SSL_CTX *, int, int(*)(int, X509_STORE_CTX *))"
 )
+_ctx_set_server_name = openssl.borrow(
+    "SSL_CTX_set_tlsext_servername_callback", "void(*)(SSL_CTX *, int(*)(SSL *, int *, void *))"
+)
 _set_verify = openssl.borrow("SSL_set_verify", "void(*)(SSL *, int, int(*)(int, X509_STORE_CTX *))")
 _set_context = openssl.borrow("SSL_set_SSL_CTX", "SSL_CTX *(*)(SSL *, SSL_CTX *)")
 _get_server_name = openssl.borrow("SSL_get_servername", "char *(*)(SSL *, int)")
-_session_reused = openssl.borrow("SSL_session_reused", "int(*)(SSL *)")
 _get_verify_result = openssl.borrow("SSL_get_verify_result", "long(*)(SSL *)")
 _get_shutdown = openssl.borrow("SSL_get_shutdown", "int(*)(SSL *)")
 _set_shutdown = openssl.borrow("SSL_set_shutdown", "void(*)(SSL *, int)")
@@ -61,17 +65,23 @@ _set_error = openssl.borrow("X509_STORE_CTX_set_error", "void(*)(X509_STORE_CTX 
 
 
 class _Current(threading.local):
-    """What the message callback leaves to the verify callback, which OpenSSL calls next in the same
-    thread.
+    """What the message callback leaves to the callback that decides, which OpenSSL calls next in the same
+    thread and which uses it up.
     """
 
-    ssl: Any = None  # whose certificates came in last
+    ssl: Any = None  # whose message came in; None when it is used up
     guard: weakref.ref[PythonGuard] | None = None  # weak: a thread goes on when its connection is gone
     reference: str = ""
     refusal: Reason | None = None  # why there is no reference
 
 
 _current = _Current()
+
+
+def _expected(ssl: Any) -> PythonGuard | None:
+    """The guard of a connection whose message came in last; None if that is another one."""
+    return _current.guard() if _current.guard is not None and ssl == _current.ssl else None
+
 
 # Held for one addition to the counters of a guard, or one look at them. Reentrant: a signal's handler, or
 # what the collector runs, may look at them while this thread adds.
@@ -103,6 +113,8 @@ class PythonGuard(Guard):
         self._weak = weakref.ref(self)  # weak: a guard that held itself would wait for the collector
         self._handle = _ffi.new_handle(self._weak)
         _ctx_set_verify(context._context, self._mode, _on_verify)
+        self._server_name: Any = None  # the program's own callback, which follows the guard's
+        _ctx_set_server_name(context._context, _on_server_name)
         _ctx_set_message_callback(context._context, _on_message)
         _ctx_set_message_arg(context._context, self._handle)
 
@@ -118,26 +130,21 @@ class PythonGuard(Guard):
         weakref.finalize(connection, self._references.pop, address, None).atexit = False
         self._references[address] = host  # only once it is sure to go: finalize may find no memory
 
+    def set_server_name(self, callback: Any) -> None:
+        self._server_name = callback
+        _ctx_set_server_name(self._context, _on_server_name)
+
     def on_message(self, ssl: Any, is_write: int, kind: int, length: int) -> None:
         """What the message callback does for a handshake message of type `kind`."""
         held = self._hold(ssl)
         if is_write:
-            if kind == _CLIENT_HELLO:
-                self._note_client_hello(ssl)
+            return
+        if kind in _HELLOS:
+            self._expect(ssl, *self._find_reference(ssl))
         elif kind in (_CERTIFICATE, _COMPRESSED_CERTIFICATE):
             self._expect_certificates(ssl, held, length)
         elif kind == _FINISHED:
             self._check_finished(ssl, held)
-
-    def _note_client_hello(self, ssl: Any) -> None:
-        """Marks a connection that asks another host than the one of its context.
-
-        Its certificate will be refused; but should a session be resumed, OpenSSL would name the session's
-        host (SSL_get_servername(3), TLS 1.2), and no longer the one that was asked for. The handshake goes on
-        to where it is refused for the right reason.
-        """
-        if self._host is not None and self._find_reference(ssl)[0] != self._host:
-            _mark(ssl)
 
     def _hold(self, ssl: Any) -> bool:
         """Puts back on the connection what its program may have changed since; whether all is in place."""
@@ -145,17 +152,37 @@ class PythonGuard(Guard):
         return self.is_server or bool(_set_context(ssl, self._context) == self._context)
 
     def _expect_certificates(self, ssl: Any, held: bool, length: int) -> None:
-        """Binds the reference name, ahead of the verify callback, which takes the mark away.
+        """Binds the reference name, and marks the connection until the verify callback has accepted.
 
         If another thread displaces that callback just now, the mark stays. An empty list of certificates
-        comes to no callback, and OpenSSL's alert is to go out.
+        comes to no callback.
         """
-        (_mark if length > _EMPTY_CERTIFICATE else _unmark)(ssl)
+        if length > _EMPTY_CERTIFICATE:
+            _mark(ssl)
         host, reason = self._find_reference(ssl)
         if reason is None and not (held and self._bind_name(ssl, host)):
             reason = Reason.INTERNAL
+        self._expect(ssl, host, reason)
+
+    def _expect(self, ssl: Any, host: str, reason: Reason | None) -> None:
+        """Prepares for the callback that decides.
+
+        The name that a client has sent is read while OpenSSL still tells it: once a session is resumed, it
+        names that one's host (SSL_get_servername(3), TLS 1.2).
+        """
         _current.guard, _current.reference, _current.refusal = self._weak, host, reason
         _current.ssl = ssl  # last: until here a failure refuses
+
+    def answer_server_name(self, ssl: Any, alert: Any, argument: Any) -> int:
+        """What the callback for server names returns. A resumed session comes to no verify callback."""
+        _current.ssl = None
+        if openssl.session_reused(ssl):
+            decision = self._judge_resumed(_current.reference)
+            if not decision.accepted and not self._conclude(decision, self._host or "", ssl, None, 0, -1):
+                alert[0] = _ALERT_HANDSHAKE_FAILURE
+                _leave_error()
+                return _SERVER_NAME_FATAL
+        return self._server_name(ssl, alert, argument) if self._server_name else _SERVER_NAME_UNUSED
 
     def verify(self, ok: int, store_ctx: Any, ssl: Any) -> bool:
         """What the verify callback returns."""
@@ -168,20 +195,19 @@ class PythonGuard(Guard):
                 _set_error(store_ctx, _X509_OK)
                 return True
         elif depth > 0:
-            return (
-                True  # the chain is judged as a whole, when all its signatures have been checked: at the leaf
-            )
+            return True  # the chain is judged as a whole, once all its signatures are checked: at the leaf
         else:
             decision = self._judge_chain(store_ctx)
+        _current.ssl = None
         accepted = self._conclude(decision, _current.reference, ssl, store_ctx, error, depth)
         _unmark(ssl)
-        if (
-            not accepted
-        ):  # once more: OpenSSL looks at the mode after this, and telling has let the program run
-            _set_verify(ssl, self._mode, _on_verify)
-        if not accepted and decision.reason is not Reason.OPENSSL:
+        if accepted:
+            return True
+        # Once more: OpenSSL looks at the mode after this, and telling has let the program run.
+        _set_verify(ssl, self._mode, _on_verify)
+        if decision.reason is not Reason.OPENSSL:
             _set_error(store_ctx, _APPLICATION_VERIFICATION)
-        return accepted
+        return False
 
     def _check_finished(self, ssl: Any, held: bool) -> None:
         """Looks once more before the handshake is complete.
@@ -196,8 +222,8 @@ class PythonGuard(Guard):
             decision = refusal(Reason.CHAIN_LENGTH)
         elif x509_error != _X509_OK:
             decision = refusal(Reason.OPENSSL)
-        elif _session_reused(ssl):
-            decision = self._judge_resumed(ssl)
+        elif openssl.session_reused(ssl):  # once more: a program may displace the callback that judged it
+            decision = self._judge_resumed(self.reference(ssl))
         elif _get_shutdown(ssl) == 0:
             return  # the verify callback has accepted it
         else:
@@ -237,13 +263,11 @@ class PythonGuard(Guard):
             return bool(_set_ip(param, ip, len(ip)) == 1)
         return bool(_set_host(param, host.encode("ascii"), len(host)) == 1)
 
-    def _judge_resumed(self, ssl: Any) -> Decision:
+    def _judge_resumed(self, reference: str) -> Decision:
         """The decision on a session that the session id context (the policy's fingerprint) let through."""
-        host = self._host or ""
-        other_host = not self.is_server and (not host or self._find_reference(ssl)[0] != host)
-        if other_host or _get_shutdown(ssl) != 0:
+        if not self.is_server and reference != self._host:
             return refusal(Reason.SESSION)
-        index, reason = self._compiled.open(host, int(time.time()))
+        index, reason = self._compiled.open(self._host or "", int(time.time()))
         decision: Decision = self._compiled.close(index, Reason.RESUMED if reason is None else reason)
         return decision
 
@@ -289,8 +313,19 @@ def _on_verify_failed(kind: Any, error: BaseException, traceback: Any) -> int:
     return 0
 
 
+def _on_server_name_failed(kind: Any, error: BaseException, traceback: Any) -> int:
+    """Refuses for an exception that `_on_server_name` could not catch, as `_on_verify_failed` does."""
+    _leave_error()
+    guard = _current.guard() if _current.guard is not None else None
+    if guard is not None:
+        guard.fail(error, _current.reference)
+    return _SERVER_NAME_FATAL
+
+
 def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
     """Ends the connection for an exception in `_on_message`, wherever it came up."""
+    if traceback is None:  # no memory to call it: there is nothing left for the callback that decides
+        return
     arguments = traceback.tb_frame.f_locals
     _shut(arguments["ssl"])
     guard = _ffi.from_handle(arguments["handle"])()
@@ -301,8 +336,8 @@ def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
 @_ffi.callback("int(int, X509_STORE_CTX *)", error=0, onerror=_on_verify_failed)  # type: ignore[untyped-decorator]
 def _on_verify(ok: int, store_ctx: Any) -> int:
     ssl = openssl.connection_of(store_ctx)
-    guard = _current.guard() if _current.guard is not None else None
-    if guard is None or ssl == _ffi.NULL or ssl != _current.ssl:
+    guard = _expected(ssl)
+    if guard is None or ssl == _ffi.NULL:
         _set_error(store_ctx, _APPLICATION_VERIFICATION)
         return 0
     try:
@@ -311,6 +346,19 @@ def _on_verify(ok: int, store_ctx: Any) -> int:
         guard.fail(error, _current.reference)
         _set_error(store_ctx, _APPLICATION_VERIFICATION)
         return 0
+
+
+@_ffi.callback("int(SSL *, int *, void *)", error=_SERVER_NAME_FATAL, onerror=_on_server_name_failed)  # type: ignore[untyped-decorator]
+def _on_server_name(ssl: Any, alert: Any, argument: Any) -> int:
+    guard = _expected(ssl)
+    if guard is None:
+        return _SERVER_NAME_FATAL
+    try:
+        return guard.answer_server_name(ssl, alert, argument)
+    except BaseException as error:
+        guard.fail(error, _current.reference)
+        _leave_error()
+        return _SERVER_NAME_FATAL
 
 
 @_ffi.callback("void(int, int, int, void *, size_t, SSL *, void *)", onerror=_on_message_failed)  # type: ignore[untyped-decorator]
@@ -326,10 +374,14 @@ def _on_message(
 
 
 def _shut(ssl: Any) -> None:
-    """Ends a connection from where no error can be returned, with the error that a refused certificate
-    leaves.
+    """Ends a connection from where no error can be returned.
 
     What is shut down both ways sends and takes no application data, whatever its program does.
     """
     _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
+    _leave_error()
+
+
+def _leave_error() -> None:
+    """Leaves the error that a refused certificate leaves."""
     _put_error(openssl.ERROR_LIBRARY_SSL, 0, openssl.ERROR_CERTIFICATE_VERIFY_FAILED, _ffi.NULL, 0)

@@ -32,12 +32,14 @@ struct stack_st_X509 {
 struct ssl_ctx_st {
   void (*on_message)(int, int, int, void *, size_t, SSL *, void *);
   void *arg;
+  int (*on_server_name)(SSL *, int *, void *);
 };
 
 struct ssl_st {
   _Alignas(64) char *server_name;  // or NULL
   Cryptography_STACK_OF_X509 chain;
   int (*on_verify)(int, X509_STORE_CTX *);
+  int resumes;
   int shutdown;
   enum pv_reason told;  // what Python would have heard of it; PV_PINNED if nothing
 };
@@ -59,13 +61,16 @@ static void ctx_set_msg_callback_arg(SSL_CTX *ctx, void *arg) { ctx->arg = arg; 
 static void ctx_set_verify(SSL_CTX *ctx, int mode, int (*on_verify)(int, X509_STORE_CTX *)) {
   (void)ctx, (void)mode, (void)on_verify;
 }
+static void ctx_set_server_name(SSL_CTX *ctx, int (*on_server_name)(SSL *, int *, void *)) {
+  ctx->on_server_name = on_server_name;
+}
 static void set_verify(SSL *ssl, int mode, int (*on_verify)(int, X509_STORE_CTX *)) {
   (void)mode;
   ssl->on_verify = on_verify;
 }
 static SSL_CTX *set_ssl_ctx(SSL *ssl, SSL_CTX *ctx) { return ssl == NULL ? NULL : ctx; }
 static char *get_servername(SSL *ssl, int type) { return type == 0 ? ssl->server_name : NULL; }
-static int session_reused(SSL *ssl) { return ssl == NULL; }
+static int session_reused(SSL *ssl) { return ssl->resumes; }
 static X509 *get_peer_certificate(SSL *ssl) { return ssl->chain.certificate; }
 static Cryptography_STACK_OF_X509 *get_verified_chain(SSL *ssl) { return &ssl->chain; }
 static long get_verify_result(SSL *ssl) { return ssl == NULL; }
@@ -114,6 +119,7 @@ static const struct pv_openssl stand_in = {
     .SSL_CTX_set_msg_callback = ctx_set_msg_callback,
     .SSL_CTX_set_msg_callback_arg = ctx_set_msg_callback_arg,
     .SSL_CTX_set_verify = ctx_set_verify,
+    .SSL_CTX_set_tlsext_servername_callback = ctx_set_server_name,
     .SSL_set_verify = set_verify,
     .SSL_set_SSL_CTX = set_ssl_ctx,
     .SSL_get_servername = get_servername,
@@ -163,11 +169,12 @@ static const struct sort {
   const char *server_name;
   const char *address;  // entered in the table of references
   enum pv_reason reason;
+  int resumes;
 } sorts[] = {
-    {"good.test", NULL, PV_PINNED},        {"bad.test", NULL, PV_NOT_PINNED},
-    {"elsewhere.test", NULL, PV_UNLISTED}, {"192.0.2.1", NULL, PV_BAD_REFERENCE},
-    {NULL, "192.0.2.1", PV_PINNED},        {NULL, "192.0.2.2", PV_NOT_PINNED},
-    {NULL, NULL, PV_NO_REFERENCE},
+    {"good.test", NULL, PV_PINNED, 0},        {"bad.test", NULL, PV_NOT_PINNED, 0},
+    {"elsewhere.test", NULL, PV_UNLISTED, 0}, {"192.0.2.1", NULL, PV_BAD_REFERENCE, 0},
+    {NULL, "192.0.2.1", PV_PINNED, 0},        {NULL, "192.0.2.2", PV_NOT_PINNED, 0},
+    {NULL, NULL, PV_NO_REFERENCE, 0},         {"good.test", NULL, PV_SESSION, 1},
 };
 enum { SORTS = sizeof sorts / sizeof sorts[0] };
 
@@ -177,13 +184,15 @@ static int tell(void *owner, const struct pv_report *report) {
   return owner == NULL;
 }
 
-// shake takes a connection through a handshake: our ClientHello, its Certificate and what OpenSSL asks of
-// that, its Finished. It returns 1 if nothing was refused.
+// shake takes a connection through a handshake: the peer's ServerHello and Certificate with what OpenSSL asks
+// of each, its Finished. It returns 1 if nothing was refused.
 static int shake(SSL_CTX *context, SSL *ssl) {
   enum { HANDSHAKE = 22 };
-  uint8_t hello[4] = {1}, certificates[100] = {11}, finished[36] = {20};
+  int alert = 0;
+  uint8_t hello[4] = {2}, certificates[100] = {11}, finished[36] = {20};
   X509_STORE_CTX store_ctx = {ssl};
-  context->on_message(1, 0, HANDSHAKE, hello, sizeof hello, ssl, context->arg);
+  context->on_message(0, 0, HANDSHAKE, hello, sizeof hello, ssl, context->arg);
+  if (context->on_server_name(ssl, &alert, NULL) == 2) return 0;
   context->on_message(0, 0, HANDSHAKE, certificates, sizeof certificates, ssl, context->arg);
   if (ssl->on_verify(1, &store_ctx) != 1) return 0;
   context->on_message(0, 0, HANDSHAKE, finished, sizeof finished, ssl, context->arg);
@@ -201,7 +210,7 @@ static int is_judged_alike(struct pv_guard *guard, SSL *ssl, const struct sort *
 static int run(struct pv_guard *guard, SSL_CTX *context, SSL *ssl, const struct sort *sort) {
   char name[32] = {0};
   struct pv_reference reference = {.connection = ssl, .host = {.ip_len = 4, .ip = {192, 0, 2, 1}}};
-  *ssl = (SSL){.chain = {&certificate}, .told = PV_PINNED};
+  *ssl = (SSL){.chain = {&certificate}, .resumes = sort->resumes, .told = PV_PINNED};
   if (sort->server_name != NULL) ssl->server_name = strcpy(name, sort->server_name);
   if (sort->address != NULL) {
     strcpy(reference.host.text, sort->address);
