@@ -160,7 +160,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg) {
   struct pv_guard *guard = current.guard;
   current.ssl = NULL;
   if (pv_openssl.SSL_session_reused(ssl)) {
-    struct pv_report report = {.host = guard->host.text, .x509_depth = -1, .ssl = ssl};
+    struct pv_report report = {.host = current.reference.text, .x509_depth = -1, .ssl = ssl};
     report.verdict = judge_resumed(guard, current.reference.text);
     if (!report.verdict.accepted && !conclude(guard, &report)) {
       *alert = ALERT_HANDSHAKE_FAILURE;

@@ -125,9 +125,11 @@ def test_p06_an_exception_ahead_of_the_decision_on_a_session_refuses(
         raise Alarm
 
     monkeypatch.setattr(f"pinverify.engine.python_guard.PythonGuard.{step}", interrupted)
-    verdict = refusal(client, accepting(server))
-    assert isinstance(verdict.__cause__, Alarm)
-    assert verdict.verdict.reason is Reason.INTERNAL
+    error = refusal(client, accepting(server))
+    assert isinstance(error.__cause__, Alarm)
+    assert error.verdict.reason is Reason.INTERNAL
+    with pytest.raises(SSL.Error):
+        client.send(b"secret")
 
 
 @both_versions

@@ -171,14 +171,24 @@ def resumed(context: PinnedContext, version: int) -> SSL.Connection:
     return client
 
 
-def test_a_session_that_is_refused_is_of_the_contexts_host() -> None:
-    """A refusal of a session names the host of its context: what the connection asked for, nobody knows."""
-    context, server = pinned(), server_ssl(leaf(HOST), version=SSL.TLS1_2_VERSION)
+@both_versions
+def test_a_session_that_is_refused_is_of_the_host_asked_for(version: int) -> None:
+    """A refusal of a session names the host that the connection asked for; at Finished, where nobody may know
+    that any more, the one of its context.
+    """
+    context, server = pinned(), server_ssl(leaf(HOST), version=version)
     server.set_tlsext_servername_callback(lambda connection: None)
+    sessions = [session_after(raw(context), accepting(server)) for _ in range(2)]
     client = raw(context, host="other.example.com")
-    use_session(client, session_after(raw(context), accepting(server)))
+    use_session(client, sessions[0])
     verdict = refusal(client, accepting(server)).verdict
-    assert (verdict.reason, verdict.host) == (Reason.SESSION, HOST)
+    assert (verdict.reason, verdict.host) == (Reason.SESSION, "other.example.com")
+    if version == SSL.TLS1_3_VERSION:
+        lib.SSL_CTX_set_tlsext_servername_callback(context._context, ffi.NULL)
+        client = raw(context, host="other.example.com")
+        use_session(client, sessions[1])
+        verdict = refusal(client, accepting(server)).verdict
+        assert (verdict.reason, verdict.host) == (Reason.SESSION, HOST)
 
 
 @both_versions

@@ -175,10 +175,10 @@ class PythonGuard(Guard):
 
     def answer_server_name(self, ssl: Any, alert: Any, argument: Any) -> int:
         """What the callback for server names returns. A resumed session comes to no verify callback."""
-        _current.ssl = None
+        _current.ssl, host = None, _current.reference
         if openssl.session_reused(ssl):
-            decision = self._judge_resumed(_current.reference)
-            if not decision.accepted and not self._conclude(decision, self._host or "", ssl, None, 0, -1):
+            decision = self._judge_resumed(host)
+            if not decision.accepted and not self._conclude(decision, host, ssl, None, _X509_OK, -1):
                 alert[0] = _ALERT_HANDSHAKE_FAILURE
                 _leave_error()
                 return _SERVER_NAME_FATAL
