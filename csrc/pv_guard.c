@@ -19,6 +19,7 @@
 enum {
   VERIFY_PEER = 0x01,
   VERIFY_FAIL_IF_NO_PEER_CERT = 0x02,
+  MODE_GUARDED = 0x40000000,  // a bit of the mode that OpenSSL, which has eleven, leaves alone
   SENT_SHUTDOWN = 0x01,
   SHUTDOWN_BOTH_WAYS = 0x03,
   NAMETYPE_HOST = 0,
@@ -152,11 +153,15 @@ static PV_MUST_USE struct pv_verdict judge_resumed(const struct pv_guard *guard,
       .reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
 }
 
-// on_server_name runs once in each handshake: on a server for the ClientHello, on a client for the message
-// that has the server's extensions; whether or not there is a name. OpenSSL knows by then whether it resumes
-// a session, for which it calls no verify callback. What is refused here ends the handshake with an alert.
+// on_server_name runs for each hello: on a server for the ClientHello, on a client for the message that has
+// the server's extensions; whether or not there is a name. OpenSSL knows by then whether it resumes a
+// session, for which it calls no verify callback. What is refused here ends the handshake with an alert.
+//
+// OpenSSL looks it up in the context that the connection has now. One that was made from a plain context and
+// moved here has no message callback and no guard; the mode tells, which a connection has from its making.
 static int on_server_name(SSL *ssl, int *alert, void *arg) {
-  if (ssl == NULL || ssl != current.ssl) return SERVER_NAME_FATAL;  // as in on_verify
+  if ((pv_openssl.SSL_set_mode(ssl, 0) & MODE_GUARDED) == 0) return SERVER_NAME_UNUSED;
+  if (ssl != current.ssl) return SERVER_NAME_FATAL;  // as in on_verify
   struct pv_guard *guard = current.guard;
   current.ssl = NULL;
   if (pv_openssl.SSL_session_reused(ssl)) {
@@ -181,7 +186,7 @@ static PV_MUST_USE int has_certificate(SSL *ssl) {
 // check_finished runs when the peer's Finished has come in, before the handshake is complete. OpenSSL calls
 // no verify callback for a resumed session; and none for a peer that it did not ask for a certificate, or one
 // without effect, if a program meddled with the verification just then. No error can be returned from here:
-// what is shut down both ways sends and takes no application data, whatever its program does.
+// what is shut down both ways sends and takes no application data, unless its program takes that back.
 static void check_finished(struct pv_guard *guard, SSL *ssl, int held) {
   struct pv_report report = {.host = guard->host.text, .x509_depth = -1, .ssl = ssl};
   report.x509_error = (int)pv_openssl.SSL_get_verify_result(ssl);
@@ -191,13 +196,13 @@ static void check_finished(struct pv_guard *guard, SSL *ssl, int held) {
     report.verdict = refusal(PV_CHAIN_LENGTH);
   } else if (report.x509_error != X509_OK) {
     report.verdict = refusal(PV_OPENSSL);
+  } else if (pv_openssl.SSL_get_shutdown(ssl) != 0) {  // the mark: no verify callback has accepted
+    report.verdict = refusal(PV_INTERNAL);
   } else if (pv_openssl.SSL_session_reused(ssl)) {  // once more: a program may displace on_server_name
     struct pv_host host;
     report.verdict = judge_resumed(guard, pv_guard_reference(guard, ssl, &host) ? host.text : "");
-  } else if (pv_openssl.SSL_get_shutdown(ssl) == 0) {
-    return;  // the verify callback has accepted it
   } else {
-    report.verdict = refusal(PV_INTERNAL);
+    return;
   }
   if (conclude(guard, &report)) return;
   pv_openssl.SSL_set_shutdown(ssl, SHUTDOWN_BOTH_WAYS);
@@ -304,9 +309,9 @@ static void on_message(int is_write, int version, int content_type, void *messag
                        void *arg) {
   struct pv_guard *guard = arg;
   (void)version;
+  current.ssl = NULL;
   if (content_type != CONTENT_HANDSHAKE || len == 0) return;
   int held = hold(guard, ssl), type = *(const uint8_t *)message;
-  current.ssl = NULL;
   if (is_write) return;
   switch (type) {
     case MESSAGE_CLIENT_HELLO:
@@ -353,6 +358,7 @@ void pv_guard_free(struct pv_guard *guard) {
 }
 
 void pv_guard_install(struct pv_guard *guard) {
+  (void)pv_openssl.SSL_CTX_set_mode(guard->context, MODE_GUARDED);
   pv_openssl.SSL_CTX_set_verify(guard->context, verify_mode(guard), on_verify);
   pv_openssl.SSL_CTX_set_tlsext_servername_callback(guard->context, on_server_name);
   pv_openssl.SSL_CTX_set_msg_callback(guard->context, on_message);

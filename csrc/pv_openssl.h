@@ -31,6 +31,8 @@ typedef struct stack_st_X509 Cryptography_STACK_OF_X509;
   F(void, SSL_CTX_set_verify, (SSL_CTX *, int, int (*)(int, X509_STORE_CTX *)))                          \
   F(void, SSL_set_verify, (SSL *, int, int (*)(int, X509_STORE_CTX *)))                                  \
   F(void, SSL_CTX_set_tlsext_servername_callback, (SSL_CTX *, int (*)(SSL *, int *, void *)))            \
+  F(long, SSL_CTX_set_mode, (SSL_CTX *, long))                                                           \
+  F(long, SSL_set_mode, (SSL *, long))                                                                   \
   F(SSL_CTX *, SSL_set_SSL_CTX, (SSL *, SSL_CTX *))                                                      \
   F(char *, SSL_get_servername, (SSL *, int))                                                            \
   F(int, SSL_session_reused, (SSL *))                                                                    \

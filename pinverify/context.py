@@ -183,8 +183,8 @@ class PinnedContext(SSL.Context):
         return super().get_cert_store()
 
     def set_tlsext_servername_callback(self, callback: Any) -> None:
-        """As `Context.set_tlsext_servername_callback`; it is called once a session that the peer resumes has
-        been judged.
+        """As `Context.set_tlsext_servername_callback`, for the connections that are made from this context
+        (not for those that are moved to it), and once a session that is resumed has been judged.
         """
         super().set_tlsext_servername_callback(callback)
         self._guard.set_server_name(self._tlsext_servername_callback)

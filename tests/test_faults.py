@@ -85,6 +85,7 @@ CANNOT_FAIL = {
     "BIO_s_mem": "gives the address of a constant",
     "SSL_CTX_set_msg_callback": "sets a field, when the guard is installed",
     "SSL_CTX_set_msg_callback_arg": "sets a field, when the guard is installed",
+    "SSL_CTX_set_mode": "sets a field, when the guard is installed",
     "SSL_CTX_set_tlsext_servername_callback": "sets a field, when the guard is installed",
 }
 
@@ -93,6 +94,7 @@ READS = "reads a field, and cannot fail"
 LEAKS = "leaks, if it fails"
 HARMLESS = {
     "SSL_session_reused": READS,
+    "SSL_set_mode": READS,
     "SSL_get_verify_result": READS,
     "SSL_get_shutdown": READS,
     "X509_STORE_CTX_get_error": READS,

@@ -267,10 +267,8 @@ def test_p06_what_the_thread_heard_before_does_not_count(
     client = raw(context)
 
     def answer(*arguments: object) -> int:
-        current.ssl, current.guard = (
-            client._ssl,
-            weakref.ref(lax._guard),
-        )  # what this thread has heard of last
+        # What this thread has heard of last.
+        current.ssl, current.guard = client._ssl, weakref.ref(lax._guard)
         current.reference, current.refusal = HOST, None
         return python_guard._SERVER_NAME_UNUSED
 

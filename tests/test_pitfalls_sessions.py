@@ -7,7 +7,7 @@ import gc
 import time
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from OpenSSL import SSL
@@ -187,6 +187,21 @@ def test_p03_a_session_says_nothing_of_another_host(version: int) -> None:
 
 
 @both_versions
+def test_p12_a_resumed_connection_that_is_held_back_is_refused(version: int) -> None:
+    """What shuts a connection, as the guard does until its verify callback has accepted (which is asked on a
+    resumed connection too, if it comes to certificates later), does not pass because it was resumed.
+    """
+    context, server = pinned(), server_ssl(leaf(HOST), version=version)
+    client, far = resuming(context, session_of(context, server)), accepting(server)
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    far.bio_write(client.bio_read(1 << 16))
+    client.set_shutdown(SSL.SENT_SHUTDOWN)
+    assert refusal(client, far).verdict.reason is Reason.INTERNAL
+    assert is_cut_off(client)
+
+
+@both_versions
 def test_p03_a_program_that_takes_the_callback_for_names_away_opens_nothing(version: int) -> None:
     """A session that no callback has judged is judged at Finished, and the connection shut."""
     context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
@@ -354,9 +369,8 @@ def test_a_servers_callback_for_names_works_as_in_a_plain_context(own: str, vers
             near = accepting(server)
             assert shake(resuming(caller, session), near) == (None, None)
             assert was_resumed(near)
-        outcomes.append(
-            (errors, seen, near.get_servername())
-        )  # in TLS 1.2 the session has it if it was acknowledged
+        # A resumed session of TLS 1.2 has the name if it was acknowledged.
+        outcomes.append((errors, seen, near.get_servername()))
     assert outcomes[0] == outcomes[1]
 
 
@@ -373,3 +387,44 @@ def test_a_servers_callback_for_names_lives_as_long_as_its_connections() -> None
     gc.collect()
     assert shake(raw(client_ssl(device)), server) == (None, None)
     assert seen == [server]
+
+
+@both_versions
+@pytest.mark.parametrize("is_gone", [False, True], ids=["alive", "gone"])
+def test_p05_a_connection_from_elsewhere_has_nothing_to_do_with_what_was_heard_last(
+    is_gone: bool, version: int
+) -> None:
+    """A plain connection that was moved to a pinned context is of no guard's: not of one that had a
+    connection at the same address, of which this thread has heard a hello that broke off.
+    """
+    device, seen = intermediate("clients").issue(), list[SSL.Connection]()
+    caller, plain = client_ssl(device), server_ssl(leaf(HOST), version=version)
+    elsewhere, hits = server_context(leaf(HOST).identity, clients=[device.pin]), 0
+    for _ in range(40):
+        context = server_context(leaf(HOST).identity, clients=[device.pin])
+        context.set_tlsext_servername_callback(seen.append)
+        broken = accepting(context)
+        broken.bio_write(bytes.fromhex("160301000a 01000006 0303ffffffff"))
+        with pytest.raises(SSL.Error, match="length mismatch"):
+            broken.do_handshake()
+        address = openssl.ffi.cast("uintptr_t", broken._ssl)
+        del broken
+        near = next_at(address, plain)
+        hits += near._ssl == openssl.ffi.cast("SSL *", address)
+        if is_gone:
+            del context
+            gc.collect()
+        near.set_context(elsewhere)
+        assert shake(raw(caller), near) == (None, None)
+    assert seen == []
+    assert hits > 0, "no address came again"
+
+
+def next_at(address: Any, context: SSL.Context) -> SSL.Connection:
+    """A server's connection of `context`, made anew until it is where a former one was, if it ever is."""
+    made = list[SSL.Connection]()
+    for _ in range(60):
+        made.append(accepting(context))
+        if made[-1]._ssl == openssl.ffi.cast("SSL *", address):
+            break
+    return made[-1]

@@ -32,6 +32,7 @@ _HANDSHAKE = 22
 _HELLOS = frozenset({1, 2, 8})  # ClientHello, ServerHello, EncryptedExtensions
 _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 11, 20, 25
 _EMPTY_CERTIFICATE = 8  # octets of a Certificate message without any, RFC 8446 4.4.2
+_MODE_GUARDED = 0x40000000
 _SENT_SHUTDOWN, _SHUTDOWN_BOTH_WAYS = 1, 3
 _SERVER_NAME_FATAL, _SERVER_NAME_UNUSED, _ALERT_HANDSHAKE_FAILURE = 2, 3, 40
 _X509_OK, _APPLICATION_VERIFICATION = 0, 50
@@ -42,6 +43,8 @@ _ctx_set_message_callback = openssl.borrow(
     "SSL_CTX_set_msg_callback", "void(*)(SSL_CTX *, void(*)(int, int, int, void *, size_t, SSL *, void *))"
 )
 _ctx_set_message_arg = openssl.borrow("SSL_CTX_set_msg_callback_arg", "void(*)(SSL_CTX *, void *)")
+_ctx_set_mode = openssl.borrow("SSL_CTX_set_mode", "long(*)(SSL_CTX *, long)")
+_set_mode = openssl.borrow("SSL_set_mode", "long(*)(SSL *, long)")
 _ctx_set_verify = openssl.borrow(
     "SSL_CTX_set_verify", "void(*)(SSL_CTX *, int, int(*)(int, X509_STORE_CTX *))"
 )
@@ -112,6 +115,7 @@ class PythonGuard(Guard):
         self._context = _ffi.cast("SSL_CTX *", context._context)  # an address, which keeps nothing alive
         self._weak = weakref.ref(self)  # weak: a guard that held itself would wait for the collector
         self._handle = _ffi.new_handle(self._weak)
+        _ctx_set_mode(context._context, _MODE_GUARDED)
         _ctx_set_verify(context._context, self._mode, _on_verify)
         self._server_name: Any = None  # the program's own callback, which follows the guard's
         _ctx_set_server_name(context._context, _on_server_name)
@@ -222,12 +226,12 @@ class PythonGuard(Guard):
             decision = refusal(Reason.CHAIN_LENGTH)
         elif x509_error != _X509_OK:
             decision = refusal(Reason.OPENSSL)
+        elif _get_shutdown(ssl) != 0:  # the mark: no verify callback has accepted
+            decision = INTERNAL
         elif openssl.session_reused(ssl):  # once more: a program may displace the callback that judged it
             decision = self._judge_resumed(self.reference(ssl))
-        elif _get_shutdown(ssl) == 0:
-            return  # the verify callback has accepted it
         else:
-            decision = INTERNAL
+            return
         if not self._conclude(decision, self._host or "", ssl, None, x509_error, -1):
             _shut(ssl)
 
@@ -350,6 +354,8 @@ def _on_verify(ok: int, store_ctx: Any) -> int:
 
 @_ffi.callback("int(SSL *, int *, void *)", error=_SERVER_NAME_FATAL, onerror=_on_server_name_failed)  # type: ignore[untyped-decorator]
 def _on_server_name(ssl: Any, alert: Any, argument: Any) -> int:
+    if not _set_mode(ssl, 0) & _MODE_GUARDED:  # moved here from a plain context
+        return _SERVER_NAME_UNUSED
     guard = _expected(ssl)
     if guard is None:
         return _SERVER_NAME_FATAL
@@ -365,9 +371,9 @@ def _on_server_name(ssl: Any, alert: Any, argument: Any) -> int:
 def _on_message(
     is_write: int, version: int, content_type: int, message: Any, length: int, ssl: Any, handle: Any
 ) -> None:
+    _current.ssl = None  # what fails from here on leaves nothing to accept by
     if content_type != _HANDSHAKE or length == 0:
         return
-    _current.ssl = None  # what fails from here on leaves nothing for the verify callback to accept by
     guard: PythonGuard | None = _ffi.from_handle(handle)()
     assert guard is not None, "a connection has outlived its guard"
     guard.on_message(ssl, is_write, _ffi.cast("unsigned char *", message)[0], length)
@@ -376,7 +382,7 @@ def _on_message(
 def _shut(ssl: Any) -> None:
     """Ends a connection from where no error can be returned.
 
-    What is shut down both ways sends and takes no application data, whatever its program does.
+    What is shut down both ways sends and takes no application data, unless its program takes that back.
     """
     _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
     _leave_error()

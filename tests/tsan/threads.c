@@ -32,6 +32,7 @@ struct stack_st_X509 {
 struct ssl_ctx_st {
   void (*on_message)(int, int, int, void *, size_t, SSL *, void *);
   void *arg;
+  long mode;
   int (*on_server_name)(SSL *, int *, void *);
 };
 
@@ -41,6 +42,7 @@ struct ssl_st {
   int (*on_verify)(int, X509_STORE_CTX *);
   int resumes;
   int shutdown;
+  long mode;
   enum pv_reason told;  // what Python would have heard of it; PV_PINNED if nothing
 };
 
@@ -61,6 +63,8 @@ static void ctx_set_msg_callback_arg(SSL_CTX *ctx, void *arg) { ctx->arg = arg; 
 static void ctx_set_verify(SSL_CTX *ctx, int mode, int (*on_verify)(int, X509_STORE_CTX *)) {
   (void)ctx, (void)mode, (void)on_verify;
 }
+static long ctx_set_mode(SSL_CTX *ctx, long mode) { return ctx->mode |= mode; }
+static long set_mode(SSL *ssl, long mode) { return ssl->mode |= mode; }
 static void ctx_set_server_name(SSL_CTX *ctx, int (*on_server_name)(SSL *, int *, void *)) {
   ctx->on_server_name = on_server_name;
 }
@@ -118,6 +122,8 @@ static void put_error(int library, int function, int reason, char *file, int lin
 static const struct pv_openssl stand_in = {
     .SSL_CTX_set_msg_callback = ctx_set_msg_callback,
     .SSL_CTX_set_msg_callback_arg = ctx_set_msg_callback_arg,
+    .SSL_CTX_set_mode = ctx_set_mode,
+    .SSL_set_mode = set_mode,
     .SSL_CTX_set_verify = ctx_set_verify,
     .SSL_CTX_set_tlsext_servername_callback = ctx_set_server_name,
     .SSL_set_verify = set_verify,
@@ -210,7 +216,7 @@ static int is_judged_alike(struct pv_guard *guard, SSL *ssl, const struct sort *
 static int run(struct pv_guard *guard, SSL_CTX *context, SSL *ssl, const struct sort *sort) {
   char name[32] = {0};
   struct pv_reference reference = {.connection = ssl, .host = {.ip_len = 4, .ip = {192, 0, 2, 1}}};
-  *ssl = (SSL){.chain = {&certificate}, .resumes = sort->resumes, .told = PV_PINNED};
+  *ssl = (SSL){.chain = {&certificate}, .resumes = sort->resumes, .mode = context->mode, .told = PV_PINNED};
   if (sort->server_name != NULL) ssl->server_name = strcpy(name, sort->server_name);
   if (sort->address != NULL) {
     strcpy(reference.host.text, sort->address);
