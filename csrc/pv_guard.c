@@ -19,7 +19,7 @@
 enum {
   VERIFY_PEER = 0x01,
   VERIFY_FAIL_IF_NO_PEER_CERT = 0x02,
-  MODE_GUARDED = 0x40000000,  // a bit of the mode that OpenSSL, which has eleven, leaves alone
+  MODE_GUARDED = 0x40000000,  // a bit of the mode that OpenSSL does not use
   SENT_SHUTDOWN = 0x01,
   SHUTDOWN_BOTH_WAYS = 0x03,
   NAMETYPE_HOST = 0,
@@ -35,7 +35,10 @@ enum {
   MESSAGE_CERTIFICATE = 11,             // RFC 8446 4
   MESSAGE_FINISHED = 20,                // RFC 8446 4
   MESSAGE_COMPRESSED_CERTIFICATE = 25,  // RFC 8879 7.3
-  EMPTY_CERTIFICATE = 8,                // octets of a Certificate message without any, RFC 8446 4.4.2
+  // A Certificate message of up to so many octets has none: the validity of one alone takes 32. Without any
+  // it has 7 to 40: headers of TLS or DTLS, a context as OpenSSL has it (RFC 8446 4.4.2), and the list's
+  // length.
+  NO_CERTIFICATE = 48,
   ERROR_LIBRARY_SSL = 20,
   ERROR_CERTIFICATE_VERIFY_FAILED = 134,
   X509_OK = 0,
@@ -128,7 +131,7 @@ static void expect(struct pv_guard *guard, SSL *ssl) {
 // expect_certificates marks the connection until the verify callback has accepted. If another thread
 // displaces that callback just now, the mark stays. An empty list of certificates comes to no callback.
 static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held, size_t len) {
-  if (len > EMPTY_CERTIFICATE) mark(ssl);
+  if (len > NO_CERTIFICATE) mark(ssl);
   expect(guard, ssl);
   if (current.refusal == PV_PINNED && !(held && bind(guard, ssl, &current.reference)))
     current.refusal = PV_INTERNAL;

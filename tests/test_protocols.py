@@ -117,6 +117,14 @@ def test_dtls_with_pins_at_both_ends(cookies: bool) -> None:
             assert error.verdict.chain == (stranger.der,)
 
 
+def test_a_dtls_client_without_a_certificate_hears_why() -> None:
+    """The alert of a server that wanted one goes out."""
+    server = without_socket(server_context(leaf(HOST).identity, clients=[ABSENT], dtls=True))
+    client = datagrams(raw(without_socket(SSL.Context(SSL.DTLS_CLIENT_METHOD))))
+    error, _ = shake(client, datagrams(accepting(server)))
+    assert "alert" in str(error)
+
+
 def listen(client: SSL.Connection, server: SSL.Connection) -> None:
     """Sends the ClientHello until it comes back with the server's cookie."""
     for _ in range(3):

@@ -31,7 +31,7 @@ _CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
 _HANDSHAKE = 22
 _HELLOS = frozenset({1, 2, 8})  # ClientHello, ServerHello, EncryptedExtensions
 _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 11, 20, 25
-_EMPTY_CERTIFICATE = 8  # octets of a Certificate message without any, RFC 8446 4.4.2
+_NO_CERTIFICATE = 48  # up to so many octets a Certificate message has none: see there
 _MODE_GUARDED = 0x40000000
 _SENT_SHUTDOWN, _SHUTDOWN_BOTH_WAYS = 1, 3
 _SERVER_NAME_FATAL, _SERVER_NAME_UNUSED, _ALERT_HANDSHAKE_FAILURE = 2, 3, 40
@@ -161,7 +161,7 @@ class PythonGuard(Guard):
         If another thread displaces that callback just now, the mark stays. An empty list of certificates
         comes to no callback.
         """
-        if length > _EMPTY_CERTIFICATE:
+        if length > _NO_CERTIFICATE:
             _mark(ssl)
         host, reason = self._find_reference(ssl)
         if reason is None and not (held and self._bind_name(ssl, host)):
