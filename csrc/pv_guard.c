@@ -45,12 +45,13 @@ enum {
   X509_ERROR_APPLICATION_VERIFICATION = 50,
 };
 
-// What the message callback leaves to the callback that decides, which OpenSSL calls next in the same thread
-// and which uses it up: the verify callback for certificates, the server name's for a hello. These have no
-// user pointer that could be had, and SSL_get_SSL_CTX and the ex_data setters are not among the functions
-// that are bound.
-static PV_THREAD_LOCAL struct {
-  const SSL *ssl;          // whose message came in; NULL when it is used up
+// What the message callback leaves to the callback that decides, which OpenSSL calls next in the same thread:
+// for a hello the one for server names, for certificates the verify callback. These have no user pointer that
+// could be had, and SSL_get_SSL_CTX and the ex_data setters are not among the functions that are bound.
+enum heard { NOTHING, HELLO, CERTIFICATES };
+static PV_THREAD_LOCAL struct expectation {
+  enum heard heard;
+  const SSL *ssl;          // whose message it was
   struct pv_guard *guard;  // its guard, which may be gone when |ssl| is
   struct pv_host reference;
   enum pv_reason refusal;  // why there is no reference; PV_PINNED if there is
@@ -121,7 +122,8 @@ static void unmark(SSL *ssl) {
 
 // expect prepares for the callback that decides. The name that a client has sent is read while OpenSSL still
 // tells it: once a session is resumed, it names that one's host (SSL_get_servername(3), TLS 1.2).
-static void expect(struct pv_guard *guard, SSL *ssl) {
+static void expect(enum heard heard, struct pv_guard *guard, SSL *ssl) {
+  current.heard = heard;
   current.ssl = ssl;
   current.guard = guard;
   memset(&current.reference, 0, sizeof current.reference);
@@ -132,7 +134,7 @@ static void expect(struct pv_guard *guard, SSL *ssl) {
 // displaces that callback just now, the mark stays. An empty list of certificates comes to no callback.
 static void expect_certificates(struct pv_guard *guard, SSL *ssl, int held, size_t len) {
   if (len > NO_CERTIFICATE) mark(ssl);
-  expect(guard, ssl);
+  expect(CERTIFICATES, guard, ssl);
   if (current.refusal == PV_PINNED && !(held && bind(guard, ssl, &current.reference)))
     current.refusal = PV_INTERNAL;
 }
@@ -156,6 +158,12 @@ static PV_MUST_USE struct pv_verdict judge_resumed(const struct pv_guard *guard,
       .reason = PV_RESUMED, .accepted = 1, .entry = decision.verdict.entry, .depth = -1};
 }
 
+static PV_MUST_USE int refuse_hello(int *alert) {
+  *alert = ALERT_HANDSHAKE_FAILURE;
+  put_error();
+  return SERVER_NAME_FATAL;
+}
+
 // on_server_name runs for each hello: on a server for the ClientHello, on a client for the message that has
 // the server's extensions; whether or not there is a name. OpenSSL knows by then whether it resumes a
 // session, for which it calls no verify callback. What is refused here ends the handshake with an alert.
@@ -164,17 +172,13 @@ static PV_MUST_USE struct pv_verdict judge_resumed(const struct pv_guard *guard,
 // moved here has no message callback and no guard; the mode tells, which a connection has from its making.
 static int on_server_name(SSL *ssl, int *alert, void *arg) {
   if ((pv_openssl.SSL_set_mode(ssl, 0) & MODE_GUARDED) == 0) return SERVER_NAME_UNUSED;
-  if (ssl != current.ssl) return SERVER_NAME_FATAL;  // as in on_verify
+  if (current.heard != HELLO || ssl != current.ssl) return refuse_hello(alert);  // as in on_verify
   struct pv_guard *guard = current.guard;
-  current.ssl = NULL;
+  current.heard = NOTHING;
   if (pv_openssl.SSL_session_reused(ssl)) {
     struct pv_report report = {.host = current.reference.text, .x509_depth = -1, .ssl = ssl};
     report.verdict = judge_resumed(guard, current.reference.text);
-    if (!report.verdict.accepted && !conclude(guard, &report)) {
-      *alert = ALERT_HANDSHAKE_FAILURE;
-      put_error();
-      return SERVER_NAME_FATAL;
-    }
+    if (!report.verdict.accepted && !conclude(guard, &report)) return refuse_hello(alert);
   }
   return guard->server_name == NULL ? SERVER_NAME_UNUSED : guard->server_name(ssl, alert, arg);
 }
@@ -263,20 +267,21 @@ static int verify_mode(const struct pv_guard *guard) {
 static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
   SSL *ssl =
       pv_openssl.X509_STORE_CTX_get_ex_data(store_ctx, pv_openssl.SSL_get_ex_data_X509_STORE_CTX_idx());
-  if (ssl == NULL || ssl != current.ssl) {
+  if (current.heard != CERTIFICATES || ssl == NULL || ssl != current.ssl) {
     // Not the connection whose certificates came in: there is no policy to ask.
     pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_ERROR_APPLICATION_VERIFICATION);
     return 0;
   }
-  struct pv_guard *guard = current.guard;
-  struct pv_report report = {.host = current.reference.text, .ssl = ssl, .store_ctx = store_ctx};
+  const struct expectation expected = current;
+  struct pv_guard *guard = expected.guard;
+  struct pv_report report = {.host = expected.reference.text, .ssl = ssl, .store_ctx = store_ctx};
   report.x509_error = pv_openssl.X509_STORE_CTX_get_error(store_ctx);
   report.x509_depth = pv_openssl.X509_STORE_CTX_get_error_depth(store_ctx);
 
-  if (current.refusal != PV_PINNED) {
-    report.verdict = refusal(current.refusal);
+  if (expected.refusal != PV_PINNED) {
+    report.verdict = refusal(expected.refusal);
   } else if (ok != 1) {
-    report.verdict = judge_failure(guard, store_ctx, report.x509_error, &current.reference);
+    report.verdict = judge_failure(guard, store_ctx, report.x509_error, &expected.reference);
     if (report.verdict.accepted) {  // the same leaf comes by once more, when OpenSSL is done with the chain
       pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_OK);
       return 1;
@@ -284,12 +289,15 @@ static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
   } else if (report.x509_depth > 0) {
     return 1;  // the chain is judged as a whole, when all its signatures have been checked: at the leaf
   } else {
-    report.verdict = decide(guard, store_ctx, &current.reference);
+    report.verdict = decide(guard, store_ctx, &expected.reference);
   }
-  current.ssl = NULL;
+  current.heard = NOTHING;  // telling lets the program run, which may make a handshake of its own
   int accepted = conclude(guard, &report);
   unmark(ssl);
-  if (accepted) return 1;
+  if (accepted) {
+    current = expected;  // OpenSSL looks at name constraints and policies after this, and may call once more
+    return 1;
+  }
   // Once more: OpenSSL looks at the mode after this, and telling has let the program run.
   pv_openssl.SSL_set_verify(ssl, verify_mode(guard), on_verify);
   if (report.verdict.reason != PV_OPENSSL) {
@@ -312,7 +320,7 @@ static void on_message(int is_write, int version, int content_type, void *messag
                        void *arg) {
   struct pv_guard *guard = arg;
   (void)version;
-  current.ssl = NULL;
+  current.heard = NOTHING;
   if (content_type != CONTENT_HANDSHAKE || len == 0) return;
   int held = hold(guard, ssl), type = *(const uint8_t *)message;
   if (is_write) return;
@@ -320,7 +328,7 @@ static void on_message(int is_write, int version, int content_type, void *messag
     case MESSAGE_CLIENT_HELLO:
     case MESSAGE_SERVER_HELLO:          // has a server's extensions up to TLS 1.2
     case MESSAGE_ENCRYPTED_EXTENSIONS:  // has them in TLS 1.3
-      expect(guard, ssl);
+      expect(HELLO, guard, ssl);
       break;
     case MESSAGE_CERTIFICATE:
     case MESSAGE_COMPRESSED_CERTIFICATE:

@@ -17,7 +17,7 @@ from OpenSSL.crypto import X509Store
 
 from pinverify import engine as engines
 from pinverify.decision import Reason
-from pinverify.engine.guard import OnViolation
+from pinverify.engine.guard import MODE_GUARDED, OnViolation
 from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinverifyError, shown
 from pinverify.hostnames import canonical_host, host_ip
 from pinverify.identity import Identity, IdentitySource
@@ -182,9 +182,14 @@ class PinnedContext(SSL.Context):
         self._own_anchors()
         return super().get_cert_store()
 
+    def clear_mode(self, mode_to_clear: int) -> int:
+        """As `Context.clear_mode`, but for the bit that marks the connections of pinned contexts."""
+        return super().clear_mode(mode_to_clear & ~MODE_GUARDED)
+
     def set_tlsext_servername_callback(self, callback: Any) -> None:
-        """As `Context.set_tlsext_servername_callback`, for the connections that are made from this context
-        (not for those that are moved to it), and once a session that is resumed has been judged.
+        """As `Context.set_tlsext_servername_callback`, for the connections that are made from this context,
+        and once a session that is resumed has been judged. For one that is moved to it from a plain context
+        no callback for server names is called while it is there.
         """
         super().set_tlsext_servername_callback(callback)
         self._guard.set_server_name(self._tlsext_servername_callback)

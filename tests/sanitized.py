@@ -27,6 +27,7 @@ SELECTION = " and not ".join(
         "native",
         "leave_nothing_behind",  # measures the process, in which a sanitizer keeps freed memory for a while
         "inherit_a_host",  # waits for an address to come again, which it keeps as well
+        "a_connection_from_elsewhere",  # and so does this
         "whatever_openssl_has_no_memory_for",  # brings an allocator of its own
         "test_faults",  # what is made to fail there is OpenSSL's freeing, too
         "(ends_in_peace and threads)",  # LeakSanitizer cannot stop threads that are left behind

@@ -107,13 +107,14 @@ def make_node(
     kind: str = "P-256",
     days: tuple[int, int] = (-1, 30),
     padding: int = 0,
+    permits: str = "",
     usages: tuple[x509.ObjectIdentifier, ...] = (
         ExtendedKeyUsageOID.SERVER_AUTH,
         ExtendedKeyUsageOID.CLIENT_AUTH,
     ),
 ) -> Node:
     """A certificate for `hosts` (names and addresses), self-signed without an `issuer`, valid for `days`
-    around today, with `padding` octets that mean nothing.
+    around today, with `padding` octets that mean nothing. A CA `permits` names in one domain, if it is given.
     """
     key = key or new_key(kind)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -134,6 +135,8 @@ def make_node(
         )
     if not is_ca:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
+    if permits:
+        builder = builder.add_extension(x509.NameConstraints([x509.DNSName(permits)], None), critical=True)
     if padding:
         filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(padding))
         builder = builder.add_extension(filler, False)

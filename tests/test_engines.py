@@ -411,7 +411,7 @@ def test_the_guards_agree_on_openssl() -> None:
     pairs = {
         "VERIFY_PEER": python_guard._VERIFY_PEER,
         "VERIFY_FAIL_IF_NO_PEER_CERT": python_guard._VERIFY_FAIL_IF_NO_PEER_CERT,
-        "MODE_GUARDED": python_guard._MODE_GUARDED,
+        "MODE_GUARDED": python_guard.MODE_GUARDED,
         "SENT_SHUTDOWN": python_guard._SENT_SHUTDOWN,
         "SHUTDOWN_BOTH_WAYS": python_guard._SHUTDOWN_BOTH_WAYS,
         "CONTENT_HANDSHAKE": python_guard._HANDSHAKE,

@@ -269,7 +269,7 @@ def test_p06_what_the_thread_heard_before_does_not_count(
     def answer(*arguments: object) -> int:
         # What this thread has heard of last.
         current.ssl, current.guard = client._ssl, weakref.ref(lax._guard)
-        current.reference, current.refusal = HOST, None
+        current.reference, current.refusal, current.heard = HOST, None, python_guard.Heard.CERTIFICATES
         return python_guard._SERVER_NAME_UNUSED
 
     monkeypatch.setattr(context._guard, "answer_server_name", answer)

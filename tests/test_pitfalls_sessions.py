@@ -201,6 +201,18 @@ def test_p12_a_resumed_connection_that_is_held_back_is_refused(version: int) -> 
     assert is_cut_off(client)
 
 
+@pytest.mark.skipif(not hasattr(SSL.Context, "clear_mode"), reason="older pyOpenSSL")
+@both_versions
+def test_p03_a_program_that_clears_every_mode_changes_nothing_for_sessions(version: int) -> None:
+    """The bit that tells a pinned connection from a plain one stays, so that its session is judged."""
+    context, server = pinned(), server_ssl(leaf(HOST), version=version)
+    server.set_tlsext_servername_callback(lambda connection: None)
+    context.clear_mode(0xFFFFFFFF)
+    client = resuming(context, session_of(context, server), "other.example.com")
+    assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
+    assert is_broken_off(client)
+
+
 @both_versions
 def test_p03_a_program_that_takes_the_callback_for_names_away_opens_nothing(version: int) -> None:
     """A session that no callback has judged is judged at Finished, and the connection shut."""

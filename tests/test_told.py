@@ -172,6 +172,17 @@ def resumed(context: PinnedContext, version: int) -> SSL.Connection:
 
 
 @both_versions
+def test_what_openssl_refuses_after_it_has_called_back_for_the_leaf_is_told(version: int) -> None:
+    """OpenSSL looks at name constraints (RFC 5280 4.2.1.10) when the pins have accepted the chain already."""
+    node = root().issue_ca("constrained", permits="elsewhere.test").issue(HOST)
+    context, server = pinned(pin=node.pin), accepting(server_ssl(node, version=version))
+    error = refusal(raw(context), server)
+    assert error.verdict.reason is Reason.OPENSSL
+    assert "permitted subtree violation (X509 error 47 at depth 0)" in error.verdict.explain()
+    assert context.stats().refused == 1
+
+
+@both_versions
 def test_a_session_that_is_refused_is_of_the_host_asked_for(version: int) -> None:
     """A refusal of a session names the host that the connection asked for; at Finished, where nobody may know
     that any more, the one of its context.

@@ -24,7 +24,7 @@ from pinverify.errors import PinRefused
 from pinverify.policy import Policy
 from pinverify.verdict import Verdict
 
-__all__ = ["INTERNAL", "Guard", "OnViolation", "refusal"]
+__all__ = ["INTERNAL", "MODE_GUARDED", "Guard", "OnViolation", "refusal"]
 
 OnViolation = Callable[[Verdict], object]
 
@@ -38,6 +38,9 @@ def refusal(reason: Reason) -> Decision:
 
 
 INTERNAL = refusal(Reason.INTERNAL)
+
+# What tells the connections of pinned contexts from others: a bit of the mode that OpenSSL does not use.
+MODE_GUARDED = 0x40000000
 
 
 class _Thread(threading.local):

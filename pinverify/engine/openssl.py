@@ -38,7 +38,7 @@ __all__ = [
 ffi: Any = _openssl.ffi
 _lib: Any = _openssl.lib
 
-# Constants of OpenSSL's that stand as numbers in csrc/pv_guard.c and engine/python.py.
+# Constants of OpenSSL's that stand as numbers in csrc/pv_guard.c and engine/python_guard.py.
 _CONSTANTS = {
     "SSL_VERIFY_PEER": 1,
     "SSL_VERIFY_FAIL_IF_NO_PEER_CERT": 2,

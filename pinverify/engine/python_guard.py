@@ -12,13 +12,14 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 
 from pinverify.decision import Decision, Reason
 from pinverify.engine import openssl
-from pinverify.engine.guard import INTERNAL, Guard, refusal
+from pinverify.engine.guard import INTERNAL, MODE_GUARDED, Guard, refusal
 from pinverify.hostnames import canonical_sni, host_ip
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _HANDSHAKE = 22
 _HELLOS = frozenset({1, 2, 8})  # ClientHello, ServerHello, EncryptedExtensions
 _CERTIFICATE, _FINISHED, _COMPRESSED_CERTIFICATE = 11, 20, 25
 _NO_CERTIFICATE = 48  # up to so many octets a Certificate message has none: see there
-_MODE_GUARDED = 0x40000000
 _SENT_SHUTDOWN, _SHUTDOWN_BOTH_WAYS = 1, 3
 _SERVER_NAME_FATAL, _SERVER_NAME_UNUSED, _ALERT_HANDSHAKE_FAILURE = 2, 3, 40
 _X509_OK, _APPLICATION_VERIFICATION = 0, 50
@@ -67,12 +67,17 @@ _get_depth = openssl.borrow("X509_STORE_CTX_get_error_depth", "int(*)(X509_STORE
 _set_error = openssl.borrow("X509_STORE_CTX_set_error", "void(*)(X509_STORE_CTX *, int)")
 
 
+class Heard(Enum):
+    NOTHING, HELLO, CERTIFICATES = range(3)
+
+
 class _Current(threading.local):
     """What the message callback leaves to the callback that decides, which OpenSSL calls next in the same
-    thread and which uses it up.
+    thread: for a hello the one for server names, for certificates the verify callback.
     """
 
-    ssl: Any = None  # whose message came in; None when it is used up
+    heard: Heard = Heard.NOTHING
+    ssl: Any = None  # whose message it was
     guard: weakref.ref[PythonGuard] | None = None  # weak: a thread goes on when its connection is gone
     reference: str = ""
     refusal: Reason | None = None  # why there is no reference
@@ -81,9 +86,11 @@ class _Current(threading.local):
 _current = _Current()
 
 
-def _expected(ssl: Any) -> PythonGuard | None:
-    """The guard of a connection whose message came in last; None if that is another one."""
-    return _current.guard() if _current.guard is not None and ssl == _current.ssl else None
+def _expected(heard: Heard, ssl: Any) -> PythonGuard | None:
+    """The guard of a connection, if such a message of its came in last, and None else."""
+    if _current.guard is None or _current.heard is not heard or ssl != _current.ssl:
+        return None
+    return _current.guard()
 
 
 # Held for one addition to the counters of a guard, or one look at them. Reentrant: a signal's handler, or
@@ -115,7 +122,7 @@ class PythonGuard(Guard):
         self._context = _ffi.cast("SSL_CTX *", context._context)  # an address, which keeps nothing alive
         self._weak = weakref.ref(self)  # weak: a guard that held itself would wait for the collector
         self._handle = _ffi.new_handle(self._weak)
-        _ctx_set_mode(context._context, _MODE_GUARDED)
+        _ctx_set_mode(context._context, MODE_GUARDED)
         _ctx_set_verify(context._context, self._mode, _on_verify)
         self._server_name: Any = None  # the program's own callback, which follows the guard's
         _ctx_set_server_name(context._context, _on_server_name)
@@ -144,7 +151,7 @@ class PythonGuard(Guard):
         if is_write:
             return
         if kind in _HELLOS:
-            self._expect(ssl, *self._find_reference(ssl))
+            self._expect(Heard.HELLO, ssl, *self._find_reference(ssl))
         elif kind in (_CERTIFICATE, _COMPRESSED_CERTIFICATE):
             self._expect_certificates(ssl, held, length)
         elif kind == _FINISHED:
@@ -166,31 +173,30 @@ class PythonGuard(Guard):
         host, reason = self._find_reference(ssl)
         if reason is None and not (held and self._bind_name(ssl, host)):
             reason = Reason.INTERNAL
-        self._expect(ssl, host, reason)
+        self._expect(Heard.CERTIFICATES, ssl, host, reason)
 
-    def _expect(self, ssl: Any, host: str, reason: Reason | None) -> None:
+    def _expect(self, heard: Heard, ssl: Any, host: str, reason: Reason | None) -> None:
         """Prepares for the callback that decides.
 
         The name that a client has sent is read while OpenSSL still tells it: once a session is resumed, it
         names that one's host (SSL_get_servername(3), TLS 1.2).
         """
-        _current.guard, _current.reference, _current.refusal = self._weak, host, reason
-        _current.ssl = ssl  # last: until here a failure refuses
+        _current.ssl, _current.guard = ssl, self._weak
+        _current.reference, _current.refusal = host, reason
+        _current.heard = heard  # last: until here a failure refuses
 
     def answer_server_name(self, ssl: Any, alert: Any, argument: Any) -> int:
         """What the callback for server names returns. A resumed session comes to no verify callback."""
-        _current.ssl, host = None, _current.reference
+        _current.heard, host = Heard.NOTHING, _current.reference
         if openssl.session_reused(ssl):
             decision = self._judge_resumed(host)
             if not decision.accepted and not self._conclude(decision, host, ssl, None, _X509_OK, -1):
-                alert[0] = _ALERT_HANDSHAKE_FAILURE
-                _leave_error()
-                return _SERVER_NAME_FATAL
+                return _refuse_hello(alert)
         return self._server_name(ssl, alert, argument) if self._server_name else _SERVER_NAME_UNUSED
 
     def verify(self, ok: int, store_ctx: Any, ssl: Any) -> bool:
         """What the verify callback returns."""
-        error, depth = _get_error(store_ctx), _get_depth(store_ctx)
+        error, depth, host = _get_error(store_ctx), _get_depth(store_ctx), _current.reference
         if _current.refusal is not None:
             decision = refusal(_current.refusal)
         elif ok != 1:
@@ -202,10 +208,11 @@ class PythonGuard(Guard):
             return True  # the chain is judged as a whole, once all its signatures are checked: at the leaf
         else:
             decision = self._judge_chain(store_ctx)
-        _current.ssl = None
-        accepted = self._conclude(decision, _current.reference, ssl, store_ctx, error, depth)
+        _current.heard = Heard.NOTHING  # telling lets the program run, which may make a handshake of its own
+        accepted = self._conclude(decision, host, ssl, store_ctx, error, depth)
         _unmark(ssl)
-        if accepted:
+        if accepted:  # OpenSSL looks at name constraints and policies after this, and may call once more
+            self._expect(Heard.CERTIFICATES, ssl, host, None)
             return True
         # Once more: OpenSSL looks at the mode after this, and telling has let the program run.
         _set_verify(ssl, self._mode, _on_verify)
@@ -340,7 +347,7 @@ def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
 @_ffi.callback("int(int, X509_STORE_CTX *)", error=0, onerror=_on_verify_failed)  # type: ignore[untyped-decorator]
 def _on_verify(ok: int, store_ctx: Any) -> int:
     ssl = openssl.connection_of(store_ctx)
-    guard = _expected(ssl)
+    guard = _expected(Heard.CERTIFICATES, ssl)
     if guard is None or ssl == _ffi.NULL:
         _set_error(store_ctx, _APPLICATION_VERIFICATION)
         return 0
@@ -354,24 +361,23 @@ def _on_verify(ok: int, store_ctx: Any) -> int:
 
 @_ffi.callback("int(SSL *, int *, void *)", error=_SERVER_NAME_FATAL, onerror=_on_server_name_failed)  # type: ignore[untyped-decorator]
 def _on_server_name(ssl: Any, alert: Any, argument: Any) -> int:
-    if not _set_mode(ssl, 0) & _MODE_GUARDED:  # moved here from a plain context
+    if not _set_mode(ssl, 0) & MODE_GUARDED:  # moved here from a plain context
         return _SERVER_NAME_UNUSED
-    guard = _expected(ssl)
+    guard = _expected(Heard.HELLO, ssl)
     if guard is None:
-        return _SERVER_NAME_FATAL
+        return _refuse_hello(alert)
     try:
         return guard.answer_server_name(ssl, alert, argument)
     except BaseException as error:
         guard.fail(error, _current.reference)
-        _leave_error()
-        return _SERVER_NAME_FATAL
+        return _refuse_hello(alert)
 
 
 @_ffi.callback("void(int, int, int, void *, size_t, SSL *, void *)", onerror=_on_message_failed)  # type: ignore[untyped-decorator]
 def _on_message(
     is_write: int, version: int, content_type: int, message: Any, length: int, ssl: Any, handle: Any
 ) -> None:
-    _current.ssl = None  # what fails from here on leaves nothing to accept by
+    _current.heard = Heard.NOTHING  # what fails from here on leaves nothing to accept by
     if content_type != _HANDSHAKE or length == 0:
         return
     guard: PythonGuard | None = _ffi.from_handle(handle)()
@@ -386,6 +392,12 @@ def _shut(ssl: Any) -> None:
     """
     _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
     _leave_error()
+
+
+def _refuse_hello(alert: Any) -> int:
+    alert[0] = _ALERT_HANDSHAKE_FAILURE
+    _leave_error()
+    return _SERVER_NAME_FATAL
 
 
 def _leave_error() -> None:
