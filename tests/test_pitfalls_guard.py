@@ -36,6 +36,7 @@ from pinverify import (
     client_context,
     server_context,
 )
+from pinverify.engine import python_guard
 
 # -- P06: what fails inside the handshake --
 
@@ -281,7 +282,9 @@ def test_p12_a_guard_that_has_lost_a_callback_refuses(version: int) -> None:
         client = raw(context)
         if resumes:
             use_session(client, session)
-        last_heard_of = stopped_at_the_hello(pinned())  # in this thread, of the same host; and alive
+        last_heard_of = stopped_at_the_hello(
+            pinned(), SSL.TLS1_3_VERSION
+        )  # in this thread, of the same host; and alive
         error, _ = shake(client, accepting(server))
         assert isinstance(error, SSL.Error)
         with pytest.raises(SSL.Error):
@@ -289,9 +292,21 @@ def test_p12_a_guard_that_has_lost_a_callback_refuses(version: int) -> None:
         assert last_heard_of.get_shutdown() == 0
 
 
-def stopped_at_the_hello(context: SSL.Context) -> SSL.Connection:
-    """A client that has read a ServerHello of TLS 1.3, and not yet the extensions that come after it."""
-    client, server = raw(context), accepting(server_ssl(leaf(HOST), version=SSL.TLS1_3_VERSION))
+def test_p06_a_hello_is_good_for_one_answer(engine: ModuleType) -> None:
+    """What the message callback has left of a hello is gone with the answer to it, and not there for another
+    connection at the same address, of whose own hello it could not hear.
+    """
+    if engine.NAME != "python":
+        return
+    stopped_at_the_hello(pinned(), SSL.TLS1_3_VERSION)
+    assert python_guard._current.heard is python_guard.Heard.HELLO  # its extensions are to come
+    stopped_at_the_hello(pinned(), SSL.TLS1_2_VERSION)
+    assert python_guard._current.heard is python_guard.Heard.NOTHING
+
+
+def stopped_at_the_hello(context: SSL.Context, version: int) -> SSL.Connection:
+    """A client that has read a ServerHello, and nothing that comes after it."""
+    client, server = raw(context), accepting(server_ssl(leaf(HOST), version=version))
     with pytest.raises(SSL.WantReadError):
         client.do_handshake()
     server.bio_write(client.bio_read(1 << 16))
