@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
 from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal
 from support import (
     accepting,
@@ -159,15 +160,21 @@ def test_p06_an_exception_that_the_callback_cannot_catch_refuses(
 
 @both_versions
 def test_p03_after_a_refused_session_there_is_no_verdict_to_be_had(version: int) -> None:
-    """Not even when the program takes back the shutdown that the refusal has left."""
+    """Not even when the program takes back the shutdown that a refusal at Finished leaves, where the session
+    comes to if the program has displaced the callback for names.
+    """
     policy = {"a.test": [intermediate().pin], "b.test": [intermediate().pin]}
     context, server = client_context(policy, trust=root().pem), server_ssl(leaf("a.test"), version=version)
-    client = raw(context, host="b.test")
-    use_session(client, session_after(raw(context, host="a.test"), accepting(server)))
-    assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
-    client.set_shutdown(0)
-    with pytest.raises((PinRefused, PinverifyError)):
-        pinverify.verdict(client)
+    for displaces in (False, True):
+        session = session_after(raw(context, host="a.test"), accepting(server))
+        if displaces:
+            lib.SSL_CTX_set_tlsext_servername_callback(context._context, ffi.NULL)
+        client = raw(context, host="b.test")
+        use_session(client, session)
+        assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
+        client.set_shutdown(0)
+        with pytest.raises((PinRefused, PinverifyError)):
+            pinverify.verdict(client)
 
 
 def test_p16_a_nul_does_not_cut_the_list_of_ciphers() -> None:
