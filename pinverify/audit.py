@@ -14,7 +14,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
-from cryptography import x509
 from OpenSSL import SSL
 
 from pinverify.connection import connect, verdict
@@ -22,6 +21,7 @@ from pinverify.context import PinnedContext, client_context
 from pinverify.errors import InvalidHost, PinRefused, shown
 from pinverify.hostnames import host_and_port
 from pinverify.policy import Policy
+from pinverify.reading import days_left
 from pinverify.trust import TrustSource
 from pinverify.verdict import Verdict
 
@@ -93,12 +93,15 @@ class Audit:
     trust: TrustSource = "system"
     timeout: float = 10.0
 
+    def context(self) -> PinnedContext:
+        """The context of this process for the policy. Raises InvalidPolicy or InvalidTrust."""
+        trust = tuple(self.trust) if isinstance(self.trust, list) else self.trust
+        return _context(self.policy, cast(Hashable, trust))
+
     def check(self, target: Target) -> Outcome:
         """Connects to one target; errors of the network are an outcome, and not raised."""
         began, at = time.perf_counter(), datetime.now(timezone.utc)
-        trust = tuple(self.trust) if isinstance(self.trust, list) else self.trust
-        context = _context(self.policy, cast(Hashable, trust))
-        found, detail = None, ""
+        context, found, detail = self.context(), None, ""
         try:
             connection = connect(target.address, context, host=target.host, timeout=self.timeout)
             with closing(connection):
@@ -154,10 +157,6 @@ def _context(policy: Policy, trust: Hashable) -> PinnedContext:
 
 
 def _outcome(target: Target, found: Verdict | None, detail: str, seconds: float, at: datetime) -> Outcome:
-    days = None
-    if found is not None and found.chain:
-        with suppress(ValueError):
-            days = (x509.load_der_x509_certificate(found.chain[0]).not_valid_after_utc - at).days
     return Outcome(
         target=str(target),
         accepted=None if found is None else found.accepted,
@@ -165,7 +164,7 @@ def _outcome(target: Target, found: Verdict | None, detail: str, seconds: float,
         diagnosis=found.diagnosis.name if found is not None and found.diagnosis is not None else None,
         detail=detail if found is None else found.summary,
         pins=() if found is None else tuple(str(pin) for pin in found.pins if pin is not None),
-        days_left=days,
+        days_left=days_left(found.chain[0], at) if found is not None and found.chain else None,
         seconds=round(seconds, 6),
         at=at.isoformat(timespec="seconds"),
     )

@@ -6,17 +6,13 @@ from __future__ import annotations
 import base64
 import enum
 import hashlib
-import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from pinverify.errors import MalformedCertificate
 from pinverify.pins import Kind, Pin
+from pinverify.reading import attempt, public_key, read
 
 __all__ = ["Diagnosis", "diagnose", "is_public", "pin_of", "pins_of"]
 
@@ -84,13 +80,12 @@ def diagnose(
 
 
 def _compared(chain: Sequence[bytes], former: Sequence[bytes]) -> Diagnosis:
-    try:
-        now, before = x509.load_der_x509_certificate(chain[0]), x509.load_der_x509_certificate(former[0])
-        if now.issuer != before.issuer:
-            return Diagnosis.CA_CHANGED
-        return Diagnosis.KEY_ROTATED if now.subject == before.subject else Diagnosis.WRONG_KEY
-    except ValueError:  # a name that cannot be read is no name that is the same
+    now, before = (read(leaf, lambda it: (it.issuer, it.subject)) for leaf in (chain[0], former[0]))
+    if now is None or before is None:  # a name that cannot be read is not known to be the same, or another
         return Diagnosis.WRONG_KEY
+    if now[0] != before[0]:
+        return Diagnosis.CA_CHANGED
+    return Diagnosis.KEY_ROTATED if now == before else Diagnosis.WRONG_KEY
 
 
 def is_public(root_der: bytes) -> bool:
@@ -102,9 +97,10 @@ def is_public(root_der: bytes) -> bool:
 def _public_roots() -> frozenset[bytes]:
     import certifi
 
-    pem = Path(certifi.where()).read_text(encoding="utf-8")
-    bodies = re.findall(r"-----BEGIN CERTIFICATE-----(.*?)-----END", pem, re.DOTALL)
-    return frozenset(hashlib.sha256(base64.b64decode(body)).digest() for body in bodies)
+    from pinverify.encodings import pem_blocks
+
+    pem = Path(certifi.where()).read_bytes()
+    return frozenset(hashlib.sha256(base64.b64decode(body)).digest() for _, body in pem_blocks(pem))
 
 
 # -- Pins of certificates that may be malformed --
@@ -138,21 +134,19 @@ def _other_encodings(der: bytes) -> Iterator[bytes]:
         (Encoding.Raw, PublicFormat.Raw),
         (Encoding.OpenSSH, PublicFormat.OpenSSH),
     )
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return
-    for encoding, form in encodings:
-        with suppress(ValueError, TypeError, UnsupportedAlgorithm):  # not every key has every form
-            text = key.public_bytes(encoding, form)
-            yield from (text, text.rstrip(b"\n"))
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    pem = certificate.public_bytes(Encoding.PEM)
-    yield from (
+    key = public_key(der)
+
+    def encoded(encoding: Encoding, form: PublicFormat) -> bytes:
+        return attempt(lambda: key.public_bytes(encoding, form)) or b""  # not every key has every form
+
+    pem = read(der, lambda certificate: certificate.public_bytes(Encoding.PEM)) or b""
+    spki = encoded(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    texts = [
+        *(encoded(encoding, form) for encoding, form in encodings),
         spki.hex().encode(),
         spki.hex().upper().encode(),
         base64.b64encode(spki),
         pem,
-        pem.rstrip(b"\n"),
-    )
+    ]
+    for text in filter(None, texts):  # what there is none of has the hash of nothing
+        yield from (text, text.rstrip(b"\n"))

@@ -13,6 +13,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from pinverify.errors import PATH_LIMIT, InvalidIdentity, shown
+from pinverify.reading import attempt
 
 __all__ = ["Identity", "IdentitySource"]
 
@@ -56,8 +57,12 @@ class Identity:
             ) from error
 
     def _check(self) -> None:
-        leaf, key = (_spki(owner) for owner in (self.chain[0].public_key(), self.key.public_key()))
-        if leaf != key:
+        leaf = attempt(lambda: _spki(self.chain[0].public_key()))
+        if leaf is None:
+            raise InvalidIdentity(
+                f"the key in the first certificate, {_subject(self.chain[0])}, is unreadable"
+            )
+        if leaf != _spki(self.key.public_key()):
             raise InvalidIdentity(
                 f"the private key is not the one of the first certificate, {_subject(self.chain[0])}; "
                 "the leaf comes first, its issuers after it"
@@ -65,7 +70,8 @@ class Identity:
 
 
 def _subject(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string() or "(empty subject)"
+    subject = attempt(lambda: certificate.subject.rfc4514_string())
+    return "(unreadable subject)" if subject is None else subject or "(empty subject)"
 
 
 def _spki(key: Any) -> bytes:
@@ -96,9 +102,9 @@ def _chain(source: Any) -> tuple[x509.Certificate, ...]:
     if isinstance(source, (str, bytes, os.PathLike)):
         try:
             return tuple(x509.load_pem_x509_certificates(_read(source, "certificate chain")))
-        except ValueError as error:
-            if isinstance(error, InvalidIdentity):
-                raise
+        except InvalidIdentity:
+            raise
+        except Exception as error:  # cryptography has no common one for what it cannot read
             raise InvalidIdentity(
                 f"identity: no PEM certificate chain in {_name(source)}: {error}"
             ) from error

@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from cryptography import x509
 from OpenSSL import SSL
 
 from pinverify.connection import connect, verdict
@@ -19,6 +18,7 @@ from pinverify.errors import PinRefused
 from pinverify.hostnames import HTTPS, Match, split_pattern
 from pinverify.lint import SOON, Finding, Severity
 from pinverify.pins import PinSet
+from pinverify.reading import days_left
 from pinverify.policy import Policy
 from pinverify.trust import TrustSource
 from pinverify.verdict import Verdict, subject_of
@@ -92,9 +92,10 @@ def _matches(entry: _Entry, found: Verdict) -> Iterator[Finding]:
     depths = [depth for depth, der in enumerate(found.chain) if not pins_of((der,)).isdisjoint(allowed)]
     for depth in depths:
         der, pin = found.chain[depth], found.pins[depth]
-        days = (x509.load_der_x509_certificate(der).not_valid_after_utc - entry.now).days
-        yield entry.info("matched", f"depth {depth}, {subject_of(der)}: {pin}, {days} days left", "nothing")
-        if depth == 0 and days < SOON.days:
+        days = days_left(der, entry.now)
+        left = "its end cannot be read" if days is None else f"{days} days left"
+        yield entry.info("matched", f"depth {depth}, {subject_of(der)}: {pin}, {left}", "nothing")
+        if depth == 0 and days is not None and days < SOON.days:
             yield entry.warning(
                 "ends-soon",
                 f"the pinned certificate ends in {days} days; the next one may have another key",

@@ -173,7 +173,7 @@ def _ders(certificate: object) -> list[bytes]:
 def _checked_der(der: bytes) -> bytes:
     try:
         x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except Exception as error:  # cryptography has no common one for what it cannot read
         raise InvalidTrust(
             f"trust holds {len(der)} bytes that are not a certificate in PEM or DER: {error}"
         ) from error
@@ -189,7 +189,7 @@ def _pem_ders(pem: bytes, source: str) -> list[bytes]:
         return [
             certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)
         ]
-    except ValueError as error:
+    except Exception as error:
         raise InvalidTrust(
             f"trust={shown(source, limit=PATH_LIMIT)}: a certificate in it cannot be read: {error}"
         ) from error

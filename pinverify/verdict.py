@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pinverify.decision import Decision, Reason
 from pinverify.diagnosis import Diagnosis, diagnose, pin_of
 from pinverify.pins import Pin, PinSet
+from pinverify.reading import read
 
 if TYPE_CHECKING:
     from pinverify.policy import Policy
@@ -179,17 +180,11 @@ _WHY = {
 def subject_of(der: bytes, *, of_issuer: bool = False) -> str:
     """The subject of a certificate, or its issuer, as RFC 4514 text, or a word on why there is none.
 
-    It is the peer's to choose, and goes into logs and onto terminals: what is not printable is escaped.
+    It is the peer's to choose, and goes into logs and onto terminals: what is not printable is escaped, and
+    what cryptography cannot read, though OpenSSL can, is "(unreadable)".
     """
-    from cryptography import x509
-
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        name = certificate.issuer if of_issuer else certificate.subject
-        text = name.rfc4514_string() or "(empty)"
-    except ValueError:
-        return "(unreadable)"
-    return printable(text)
+    name = read(der, lambda it: (it.issuer if of_issuer else it.subject).rfc4514_string())
+    return "(unreadable)" if name is None else printable(name) or "(empty)"
 
 
 def printable(text: str) -> str:

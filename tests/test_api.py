@@ -177,6 +177,7 @@ def test_the_other_errors_carry_their_text_across_processes(name: str) -> None:
 # From the bottom up. A module imports, when it is loaded, what stands ahead of it here and nothing else.
 LAYERS = (
     "errors",
+    "reading",
     "decision",
     "hostnames",
     "encodings",

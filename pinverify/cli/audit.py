@@ -17,7 +17,6 @@ import click
 from pinverify.audit import Audit, Outcome, targets
 from pinverify.cli.peer import invalid_input
 from pinverify.policy import Policy
-from pinverify.trust import load_anchors
 
 __all__ = ["run_audit"]
 
@@ -31,7 +30,7 @@ def run_audit(hosts: str, policy: str, output: str, *, trust: str, timeout: floa
     """
     with invalid_input():
         audit = Audit(Policy.load(policy), trust, timeout)
-        load_anchors(trust)  # what is wrong with it is said at once
+        audit.context()  # what is wrong with it is said at once
         wanted = list(dict.fromkeys(targets(_lines(hosts))))
     seen: Counter[bool | None] = Counter()
     with _opened(output) as file:

@@ -6,10 +6,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from pinverify.diagnosis import pin_of, pins_of
+from pinverify.reading import attempt, days_left, public_key
 from pinverify.verdict import Verdict, subject_of
 
 __all__ = ["Link", "links"]
@@ -36,22 +34,15 @@ def links(verdict: Verdict) -> list[Link]:
 
 
 def _link(verdict: Verdict, depth: int | None, der: bytes) -> Link:
-    issuer, key, days = "", "", None
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        issuer = subject_of(der, of_issuer=True)
-        days = (certificate.not_valid_after_utc - datetime.now(timezone.utc)).days
-        key = _key(certificate.public_key())
-    except (ValueError, UnsupportedAlgorithm):
-        pass  # what could be read until here is shown
+    key = public_key(der)
     return Link(
         depth,
         subject_of(der),
-        issuer,
-        key,
+        subject_of(der, of_issuer=True),
+        "" if key is None else attempt(lambda: _key(key)) or "",
         str(pin_of(der) or "malformed"),
         der in verdict.sent,
-        days,
+        days_left(der, datetime.now(timezone.utc)),
         not pins_of((der,)).isdisjoint(verdict.expected),
     )
 
