@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from pinverify.errors import InvalidPin
 
-__all__ = ["certificate_der", "key_der"]
+__all__ = ["certificate_der", "key_der", "pem_blocks"]
 
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
+_BOUNDARY = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{1,64})-----")
 _SEQUENCE = 0x30
 
 
@@ -51,9 +52,21 @@ def _name(value: object) -> str:
     return "a str (for a file, give its contents)" if isinstance(value, str) else type(value).__name__
 
 
+def pem_blocks(pem: bytes) -> Iterator[tuple[str, bytes]]:
+    """The labels and the base64 of all blocks of PEM (RFC 7468 2) that are complete.
+
+    A block ends at the next boundary, whatever that is. To look for each end anew would take time in the
+    square of the length.
+    """
+    for begin, end in pairwise(_BOUNDARY.finditer(pem)):
+        body = pem[begin.end() : end.start()]
+        if (begin[1], end[1]) == (b"BEGIN", b"END") and begin[2] == end[2] and body[:1].isspace():
+            yield begin[2].decode("ascii"), body
+
+
 def _unarmoured(pem: bytes, label: str) -> bytes:
     """The contents of the one block with that label, RFC 7468 2."""
-    blocks = [(found.decode("ascii"), body) for found, body in _PEM.findall(pem)]
+    blocks = list(pem_blocks(pem))
     bodies = [body for found, body in blocks if found == label]
     if len(bodies) > 1:
         raise InvalidPin(f"the PEM holds {len(bodies)} blocks of {label}; choose the one to pin")
@@ -78,5 +91,5 @@ def _check_key(der: bytes) -> None:
         raise InvalidPin("not a SubjectPublicKeyInfo; is it a private key, or PKCS #1 ('RSA PUBLIC KEY')?")
     try:
         load_der_public_key(der)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except Exception as error:  # cryptography has no common one for what it cannot read
         raise InvalidPin("not a readable public key; is it a certificate, or a private key?") from error

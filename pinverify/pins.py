@@ -80,6 +80,11 @@ class Pin:
             raise InvalidPin(f"{shown(text)} is not the text of a pin; a digest becomes one by Pin(digest)")
         if "-----BEGIN" in text:  # not shown: it might be a private key
             raise InvalidPin("a PEM block is not a pin; see Pin.from_certificate and Pin.from_public_key")
+        if len(text) > _TEXT_MAX:
+            raise InvalidPin(
+                f"{shown(text)} is not a pin: none has more than {_TEXT_MAX} characters; write"
+                " 'sha256/<base64>' or 'cert-sha256/<base64>'"
+            )
         for regex, found in _FORMS:
             form = regex.fullmatch(text)
             if form is not None:
@@ -242,6 +247,7 @@ def _from_iso(text: str) -> datetime:
 
 # -- Pins as text --
 
+_TEXT_MAX = 1000  # characters; the longest form, pairs of hex digits, has 95
 _PREFIX = {Kind.SPKI: "sha256/", Kind.CERT: "cert-sha256/"}
 _OF_WHAT = {Kind.SPKI: "a key", Kind.CERT: "a whole certificate"}
 # A second slash is curl's, unless there would be 43 characters left: base64 has slashes too.

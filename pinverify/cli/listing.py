@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import sys
 from collections.abc import Collection
 from contextlib import suppress
@@ -15,18 +14,18 @@ from typing import Any, NamedTuple
 
 import click
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
 from pinverify.cli.peer import invalid_input, no_connection, sent_by
+from pinverify.encodings import pem_blocks
 from pinverify.errors import MalformedCertificate, shown
 from pinverify.hostnames import host_and_port
 from pinverify.pins import Pin
+from pinverify.reading import not_after
 from pinverify.verdict import printable, subject_of
 
 __all__ = ["Entry", "Listing", "certificates_in", "listing_of"]
 
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
 _PUBLIC = ("CERTIFICATE", "PUBLIC KEY", "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 _PRIVATE = ("PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
 
@@ -109,7 +108,7 @@ def _blocks(source: str) -> list[tuple[str, bytes]]:
         content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise click.UsageError(f"{shown(source)} cannot be read: {error.strerror}") from error
-    pem = [(label.decode("ascii"), body) for label, body in _PEM.findall(content)]
+    pem = list(pem_blocks(content))
     found = [block for block in pem if block[0] in _PUBLIC] or [
         block for block in pem if block[0] in _PRIVATE
     ]
@@ -134,7 +133,7 @@ def _label_of(der: bytes) -> str:
         ("CERTIFICATE REQUEST", x509.load_der_x509_csr),
         ("PRIVATE KEY", _load_private),
     ):
-        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+        with suppress(Exception):  # cryptography has no common one for what it cannot read
             load(der)
             return label
     return "CERTIFICATE"
@@ -155,7 +154,7 @@ def _entry(depth: int, label: str, der: bytes) -> Entry:
         if label == "PUBLIC KEY":
             return _of_key(depth, "(public key)", der)
         return _of_key(depth, "(private key)", _load_private(der).public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except Exception as error:  # cryptography has no common one for what it cannot read
         return Entry(depth, f"({label.lower()})", None, None, None, str(error))
 
 
@@ -169,11 +168,5 @@ def _of_certificate(depth: int, der: bytes) -> Entry:
         pin, cert_pin = Pin.from_certificate(der), Pin.from_certificate(der, "cert")
     except MalformedCertificate as error:
         return Entry(depth, subject, None, None, None, str(error))
-    return Entry(depth, subject, pin, cert_pin, _not_after(der), None)
-
-
-def _not_after(der: bytes) -> datetime | None:
-    try:
-        return x509.load_der_x509_certificate(der).not_valid_after_utc
-    except ValueError:  # a pin needs only the key; that dates cannot be read is no reason to hide it
-        return None
+    # A pin needs only the key: that dates cannot be read is no reason to hide it.
+    return Entry(depth, subject, pin, cert_pin, not_after(der), None)

@@ -75,6 +75,7 @@ class Source:
         self._lines: dict[str, Line] = {}
         self._unpinned: list[str] = []
         self._warnings: dict[str, None] = {}  # a set that keeps their order
+        self._counted = (0, 1)  # an offset of the text, and its line
         if len(data) > SIZE_LIMIT:
             self.fail(f"has more than {SIZE_LIMIT >> 20} MiB, which no list of pins needs")
         try:
@@ -96,7 +97,9 @@ class Source:
 
     def line_at(self, offset: int) -> int:
         """The number, from 1, of the line with the character at `offset` of the text."""
-        return self.text.count("\n", 0, offset) + 1
+        start, line = self._counted if self._counted[0] <= offset else (0, 1)  # as a rule they only grow
+        self._counted = offset, line + self.text.count("\n", start, offset)
+        return self._counted[1]
 
     def line_of(self, *texts: str) -> Callable[[], int | None]:
         """For errors: the line with the last of these texts, each looked for behind the one before it."""

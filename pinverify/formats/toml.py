@@ -70,6 +70,7 @@ def _entry(names: list[str], pins: PinSet) -> dict[str, Any]:
 _OPAQUE = re.compile(
     r'"""(?:\\.|[^\\])*?"""' r"|'''.*?'''" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|\#[^\n]*", re.DOTALL
 )
+_KEY_MAX = 100  # characters of a key whose line is looked for
 _HEADER = re.compile(r"^[ \t]*\[\[[ \t]*host[ \t]*\]\]", re.MULTILINE)
 
 
@@ -98,6 +99,8 @@ class _File(Source):
             self.fail(f"it is not TOML: {error}", line=int(at_line[1]) if at_line else None)
         except RecursionError:
             self.fail("it is nested too deeply")
+        except ValueError as error:  # of a number with thousands of digits, which int() does not read
+            self.fail(f"it is not TOML: {error}")
 
     def _read_entry(self, number: int, table: dict[str, Any]) -> None:
         self._check_keys(table, _HOST_KEYS, number)
@@ -134,10 +137,11 @@ class _File(Source):
         if number + 1 >= len(self._starts):  # host = [{…}, {…}]
             return None
         start, end = self._starts[number : number + 2]
-        found = re.compile(rf"^[ \t]*[\"']?{re.escape(key)}[\"']?[ \t]*=", re.MULTILINE).search(
-            self.text, start, end
-        )
-        place = found.end() if found else start
+        place = start
+        if len(key) <= _KEY_MAX and "\n" not in key:  # else each line may cost as much as the key is long
+            pattern = re.compile(rf"^[ \t]*[\"']?{re.escape(key)}[\"']?[ \t]*=", re.MULTILINE)
+            found = pattern.search(self.text, start, end)
+            place = found.end() if found else start
         if isinstance(value, str) and value:
             place = max(place, self.text.find(value, place, end))
         return self.line_at(place)
