@@ -25,12 +25,13 @@ enum pv_reason {
   PV_CHAIN_LENGTH = 8,   // no certificate at all, or more than PV_MAX_CHAIN
   PV_OPENSSL = 9,        // OpenSSL's own verification refused
   PV_SESSION = 10,       // a resumed session of which it is not known that the policy accepts it
+  PV_MOVED = 11,         // made from another context than the pinned one that it is to be served by
   // From here on the peer is accepted.
-  PV_PINNED = 11,       // a certificate of the chain has an allowed pin, and none a denied one
-  PV_UNLISTED_OK = 12,  // no entry covers the host, and the policy leaves it to OpenSSL then
-  PV_EXPIRED_OK = 13,   // the entry's pins are out of date, and the entry leaves it to OpenSSL then
-  PV_RESUMED = 14,      // a session that was accepted under the same policy before
-  PV_REASON_COUNT = 15,
+  PV_PINNED = 12,       // a certificate of the chain has an allowed pin, and none a denied one
+  PV_UNLISTED_OK = 13,  // no entry covers the host, and the policy leaves it to OpenSSL then
+  PV_EXPIRED_OK = 14,   // the entry's pins are out of date, and the entry leaves it to OpenSSL then
+  PV_RESUMED = 15,      // a session whose peer was accepted under the same policy before
+  PV_REASON_COUNT = 16,
 };
 
 struct pv_verdict {

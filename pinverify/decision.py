@@ -23,11 +23,12 @@ class Reason(enum.IntEnum):
     CHAIN_LENGTH = 8
     OPENSSL = 9
     SESSION = 10
+    MOVED = 11
     # From here on the peer is accepted.
-    PINNED = 11
-    UNLISTED_OK = 12
-    EXPIRED_OK = 13
-    RESUMED = 14
+    PINNED = 12
+    UNLISTED_OK = 13
+    EXPIRED_OK = 14
+    RESUMED = 15
 
     @property
     def accepts(self) -> bool:

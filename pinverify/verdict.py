@@ -49,7 +49,7 @@ class Verdict:
         detail: str = "",
     ) -> Verdict:
         """The verdict that an engine's `decision` under `policy` amounts to."""
-        pattern, entry = policy.find(host) if decision.entry >= 0 else (None, None)
+        pattern, entry = policy.decided_by(host, decision.entry)
         return cls(
             reason=decision.reason,
             accepted=decision.accepted,
@@ -169,6 +169,11 @@ _WHY = {
     Reason.SESSION: (
         "the connection resumed a session, and a session does not say for which host its certificate was "
         "checked; resume sessions in a context for one host only"
+    ),
+    Reason.MOVED: (
+        "the connection was made from another context and moved to this pinned one, which cannot decide "
+        "about it; make it from the pinned context (whose callback for server names may move it to contexts "
+        "that are not pinned, for another certificate)"
     ),
     Reason.PINNED: "pinned",
     Reason.UNLISTED_OK: "the policy has no entry for this host and leaves it to OpenSSL",
