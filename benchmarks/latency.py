@@ -34,7 +34,14 @@ ENGINES = {
 }
 LENGTHS = (1, 2, 3, 4, 5)
 _PERCENTILES = (50, 90, 99, 99.9)
-_STAND_INS = ("SSL_CTX_set_verify", "SSL_set_verify", "SSL_CTX_set_msg_callback")
+_STAND_INS = (
+    "SSL_CTX_set_verify",
+    "SSL_set_verify",
+    "SSL_CTX_set_msg_callback",
+    "SSL_CTX_set_tlsext_servername_callback",
+    "SSL_CTX_set_cert_cb",
+    "SSL_CTX_set_info_callback",
+)
 
 
 def measure(run: Run) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def _distribution(samples: Sequence[int], handshakes: Sequence[int]) -> dict[str
 
 def _stand_in(library: ctypes.CDLL) -> Any:
     """Puts the probe between OpenSSL and the engines that are imported here; gives what sets a callback."""
-    from pinverify.engine import openssl, python_guard
+    from pinverify.engine import openssl, python_guard, python_handshake
 
     pointers = {}
     for name in _STAND_INS:
@@ -101,9 +108,12 @@ def _stand_in(library: ctypes.CDLL) -> Any:
         ctypes.c_void_p.in_dll(library, slot).value = int(openssl.ffi.cast("uintptr_t", real))
         address = ctypes.cast(getattr(library, "probe_" + name), ctypes.c_void_p).value
         pointers[name] = openssl.ffi.cast(openssl.ffi.typeof(real), address)
-    python_guard._ctx_set_verify = pointers["SSL_CTX_set_verify"]
-    python_guard._set_verify = pointers["SSL_set_verify"]
-    python_guard._ctx_set_message_callback = pointers["SSL_CTX_set_msg_callback"]
+    # The engine in Python has each function under a name of its own.
+    reals = {openssl.ffi.addressof(openssl._lib, name): pointer for name, pointer in pointers.items()}
+    for module in (python_guard, python_handshake):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, openssl.ffi.CData) and value in reals:
+                setattr(module, name, reals[value])
     try:
         from pinverify._native import ffi, lib
     except ImportError:

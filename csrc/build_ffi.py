@@ -20,6 +20,8 @@ HEADERS = (
     "pv_openssl.h",
     "pv_chain.h",
     "pv_guard.h",
+    "pv_rules.h",
+    "pv_handshake.h",
 )
 
 # setuptools runs this file from the project's root and wants paths relative to that root: an absolute one

@@ -35,6 +35,27 @@ struct pv_verdict {
 struct pv_verdict pv_decide(const struct pv_policy *policy, pv_slice host, int64_t now, const pv_slice *chain,
                             size_t count);
 
+// The rules, for their comparison with those in Python.
+struct pv_facts {
+  int is_server, pins_only, sole_host, guarded, announced, proven, resumed, moved, has_certificate, ok, depth,
+      x509_error;
+  int obstacle;  // enum pv_reason
+  ...;
+};
+struct pv_ruling {
+  int action;  // enum pv_action
+  int reason;  // enum pv_reason
+  ...;
+};
+struct pv_ruling pv_rule_hello(struct pv_facts facts);
+struct pv_ruling pv_rule_resumed(struct pv_facts facts, struct pv_verdict proof, struct pv_verdict standing);
+struct pv_ruling pv_rule_own_certificate(struct pv_facts facts);
+struct pv_ruling pv_rule_certificate(struct pv_facts facts);
+struct pv_ruling pv_rule_judged(struct pv_facts facts, struct pv_verdict verdict);
+struct pv_ruling pv_rule_finished(struct pv_facts facts);
+struct pv_ruling pv_rule_done(struct pv_facts facts);
+int pv_rule_keeps_session(struct pv_facts facts, struct pv_verdict verdict);
+
 // The guard.
 const char *pv_openssl_name(size_t index);
 const char *pv_openssl_prototype(size_t index);
@@ -69,13 +90,14 @@ struct pv_guard {
   struct pv_references *references;
   ...;
 };
+void pv_guard_set_tell(int (*tell)(void *, const struct pv_report *));
 struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int is_server, int pins_only,
-                              const struct pv_host *host, void *owner,
-                              int (*tell)(void *, const struct pv_report *));
+                              const struct pv_host *host, void *owner);
 void pv_guard_free(struct pv_guard *guard);
-void pv_guard_install(struct pv_guard *guard);
-void pv_guard_set_server_name(struct pv_guard *guard, void *function);
-int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);
+int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);  // enum pv_reason
+void pv_handshake_install(struct pv_guard *guard);
+void pv_handshake_set_server_name(struct pv_guard *guard, void *function);
+void pv_handshake_inform(void *ssl, int where);
 struct pv_judgement {
   struct pv_host host;
   struct pv_verdict verdict;

@@ -40,16 +40,27 @@ static PV_MUST_USE int feed_chain(struct pv_decision *decision, BIO *bio, X509_S
   return fed;
 }
 
-static PV_MUST_USE int feed_leaf(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx) {
+static PV_MUST_USE int feed_one(struct pv_decision *decision, BIO *bio, X509 *cert) {
   size_t used = 0;
   int more;
-  return feed(decision, bio, pv_openssl.X509_STORE_CTX_get0_cert(store_ctx), &used, &more);
+  return feed(decision, bio, cert, &used, &more);
 }
 
 int pv_chain_feed(X509_STORE_CTX *store_ctx, int leaf_only, struct pv_decision *decision) {
   BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
   if (bio == NULL) return 0;
-  int fed = leaf_only ? feed_leaf(decision, bio, store_ctx) : feed_chain(decision, bio, store_ctx);
+  int fed = leaf_only ? feed_one(decision, bio, pv_openssl.X509_STORE_CTX_get0_cert(store_ctx))
+                      : feed_chain(decision, bio, store_ctx);
+  (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
+  return fed;
+}
+
+int pv_chain_feed_kept(SSL *ssl, struct pv_decision *decision) {
+  BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
+  if (bio == NULL) return 0;
+  X509 *leaf = pv_openssl.SSL_get_peer_certificate(ssl);
+  int fed = feed_one(decision, bio, leaf);
+  pv_openssl.X509_free(leaf);
   (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
   return fed;
 }

@@ -14,6 +14,9 @@
 // certificate; then the decision counts for nothing.
 PV_MUST_USE int pv_chain_feed(X509_STORE_CTX *store_ctx, int leaf_only, struct pv_decision *decision);
 
+// pv_chain_feed_kept hands |*decision| the leaf that the session of |ssl| keeps. It returns as pv_chain_feed.
+PV_MUST_USE int pv_chain_feed_kept(SSL *ssl, struct pv_decision *decision);
+
 // pv_chain_verified copies the verified chain of |ssl| after its handshake, an SSL *, to |out_der|, which has
 // room for |room| bytes: the certificates as DER, one behind the other, leaf first. Where each ends goes to
 // |out_ends|, which has room for PV_MAX_CHAIN. It returns how many there are, or -1 if OpenSSL could not give

@@ -1,17 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guard stands between OpenSSL's handshake and the policy. It consists of three callbacks of OpenSSL's,
-// which run in the thread of the handshake, without the GIL.
-//
-// The message callback, called for each handshake message: it puts the verify callback, and on a client the
-// SSL_CTX, back on the connection, so that nobody can displace them; when the peer's hello or certificates
-// have come in, it reads the reference name; and when its Finished has come in, it looks whether all that
-// took effect. Another callback follows in the same thread, and decides: after the certificates the verify
-// callback, and after the hello, for a session that is resumed, the one for server names.
-//
-// None can be talked into accepting by a failure: whatever is missing, the connection is refused. The message
-// callback has no result to say so with, and where it is in Python it may be lost for want of memory. So what
-// decides has one, and refuses if it finds nothing left for it.
+// The guard stands between OpenSSL's handshake and the policy: one for each pinned context. What it decides
+// is in pv_rules and pv_decide, and the callbacks in which it does so are in pv_handshake.
 
 #ifndef PV_GUARD_H
 #define PV_GUARD_H
@@ -32,7 +22,7 @@ struct pv_report {
   int x509_error;    // OpenSSL's, if the reason is PV_OPENSSL
   int x509_depth;
   void *ssl;
-  void *store_ctx;  // NULL at a hello or at Finished: no verification is going on then
+  void *store_ctx;  // NULL where no verification is going on
 };
 
 // pv_guard is immutable once its context makes connections, but for the counters and the references.
@@ -42,35 +32,35 @@ struct pv_guard {
   struct pv_references *references;
   SSL_CTX *context;
   int is_server;
-  int pins_only;        // decide by the leaf's key alone, in place of a trust anchor
-  struct pv_host host;  // the reference name of connections that name none; empty if there is none
-  int (*server_name)(SSL *, int *, void *);  // the program's own, which follows the guard's; NULL if none
-  void *owner;                               // handed to |tell|
-  // tell takes the GIL. It returns 1 if it could do all that was to be done.
-  int (*tell)(void *owner, const struct pv_report *report);
+  int pins_only;                             // decide by the leaf's key alone, in place of a trust anchor
+  struct pv_host host;                       // the one host that the policy lets in; empty if there is none
+  int (*server_name)(SSL *, int *, void *);  // the program's own, which the guard's calls; NULL if none
+  void *owner;                               // handed to Python
   atomic_uint_least64_t counts[2][PV_REASON_COUNT];  // [accepted][reason]
 };
+
+// pv_guard_set_tell says who hears of refusals and violations. It is called at import, before there is a
+// guard. |tell| takes the GIL. Its |owner| is the guard's, or NULL if the connection has none. It returns 1
+// if it could do all that was to be done.
+void pv_guard_set_tell(int (*tell)(void *owner, const struct pv_report *report));
 
 // pv_guard_new makes a guard over |policy| for |context|. |host| may be NULL. It returns NULL if memory ran
 // out.
 PV_MUST_USE struct pv_guard *pv_guard_new(const struct pv_policy *policy, void *context, int is_server,
-                                          int pins_only, const struct pv_host *host, void *owner,
-                                          int (*tell)(void *, const struct pv_report *));
+                                          int pins_only, const struct pv_host *host, void *owner);
 
 // pv_guard_free must not be called before the last connection of the context is gone.
 void pv_guard_free(struct pv_guard *guard);
 
-// pv_guard_install hangs the three callbacks into the context. Every connection that is made from it
-// afterwards is guarded.
-void pv_guard_install(struct pv_guard *guard);
+// pv_guard_reference gives the host that the connection |ssl| of this guard wants: the name that it sends,
+// else the one that it was made for, else the one of the context. It returns PV_PINNED, or why there is none.
+// On a server, whose peers have keys and no names, it returns PV_PINNED and leaves |*out_host| empty.
+PV_MUST_USE enum pv_reason pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);
 
-// pv_guard_set_server_name puts the callback for server names back into the context, and lets |function|,
-// which a program gave to SSL_CTX_set_tlsext_servername_callback, follow it.
-void pv_guard_set_server_name(struct pv_guard *guard, void *function);
-
-// pv_guard_reference gives the host that the connection |ssl| of this guard wants. It returns 1, or 0 if
-// there is none (as on every server) and then leaves |*out_host| empty.
-PV_MUST_USE int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_host);
+// pv_guard_conclude counts a verdict, tells Python if it is a refusal or a violation, and returns 1 if the
+// peer is accepted. A violation of which Python could not be told refuses: it is all that report mode is
+// there for. |guard| is NULL for a connection without one.
+PV_MUST_USE int pv_guard_conclude(struct pv_guard *guard, const struct pv_report *report);
 
 enum { PV_JUDGEMENT_ROOM = 16 * 1024 };  // octets of a chain; three certificates have some four thousand
 

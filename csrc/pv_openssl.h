@@ -16,12 +16,14 @@
 
 typedef struct ssl_st SSL;
 typedef struct ssl_ctx_st SSL_CTX;
+typedef struct ssl_session_st SSL_SESSION;
 typedef struct x509_st X509;
 typedef struct x509_store_ctx_st X509_STORE_CTX;
 typedef struct X509_VERIFY_PARAM_st X509_VERIFY_PARAM;
 typedef struct bio_st BIO;
 typedef struct bio_method_st BIO_METHOD;
 typedef struct stack_st_X509 Cryptography_STACK_OF_X509;
+typedef struct stack_st_X509_NAME Cryptography_STACK_OF_X509_NAME;
 
 // PV_OPENSSL_FUNCTIONS lists them as F(result, name, parameters), in the binding's own words (which knows no
 // const).
@@ -31,15 +33,19 @@ typedef struct stack_st_X509 Cryptography_STACK_OF_X509;
   F(void, SSL_CTX_set_verify, (SSL_CTX *, int, int (*)(int, X509_STORE_CTX *)))                          \
   F(void, SSL_set_verify, (SSL *, int, int (*)(int, X509_STORE_CTX *)))                                  \
   F(void, SSL_CTX_set_tlsext_servername_callback, (SSL_CTX *, int (*)(SSL *, int *, void *)))            \
+  F(void, SSL_CTX_set_cert_cb, (SSL_CTX *, int (*)(SSL *, void *), void *))                              \
+  F(void, SSL_CTX_set_info_callback, (SSL_CTX *, void (*)(SSL *, int, int)))                             \
   F(long, SSL_CTX_set_mode, (SSL_CTX *, long))                                                           \
   F(long, SSL_set_mode, (SSL *, long))                                                                   \
+  F(long, SSL_clear_mode, (SSL *, long))                                                                 \
   F(SSL_CTX *, SSL_set_SSL_CTX, (SSL *, SSL_CTX *))                                                      \
   F(char *, SSL_get_servername, (SSL *, int))                                                            \
+  F(Cryptography_STACK_OF_X509_NAME *, SSL_get_client_CA_list, (SSL *))                                  \
   F(int, SSL_session_reused, (SSL *))                                                                    \
+  F(SSL_SESSION *, SSL_get_session, (SSL *))                                                             \
+  F(int, SSL_SESSION_set_protocol_version, (SSL_SESSION *, int))                                         \
   F(X509 *, SSL_get_peer_certificate, (SSL *))                                                           \
   F(Cryptography_STACK_OF_X509 *, SSL_get0_verified_chain, (SSL *))                                      \
-  F(long, SSL_get_verify_result, (SSL *))                                                                \
-  F(int, SSL_get_shutdown, (SSL *))                                                                      \
   F(void, SSL_set_shutdown, (SSL *, int))                                                                \
   F(int, SSL_get_ex_data_X509_STORE_CTX_idx, (void))                                                     \
   F(X509_VERIFY_PARAM *, SSL_get0_param, (SSL *))                                                        \

@@ -10,7 +10,7 @@ import time
 from OpenSSL import SSL
 
 from pinverify.context import PinnedContext
-from pinverify.engine import openssl
+from pinverify.engine import openssl, pyopenssl
 from pinverify.engine.guard import Guard
 from pinverify.errors import PinRefused, PinverifyError
 from pinverify.verdict import Verdict
@@ -62,14 +62,13 @@ def verdict(connection: SSL.Connection) -> Verdict:
     Raises PinRefused if the policy does not accept it (any more), and PinverifyError if there is nothing to
     judge: no pinned context, or no handshake that has succeeded.
     """
-    # The context may be another one by now (Connection.set_context); the helper is still the one of its
-    # making.
-    helper = connection._cookie_generate_helper
-    guard = getattr(helper, "guard", helper)
+    guard = pyopenssl.guard_of(connection)
     if not isinstance(guard, Guard):
         raise PinverifyError("there is no verdict: the connection was not made from a pinned context")
-    if not openssl.handshake_succeeded(connection):
-        raise PinverifyError("there is no verdict: the connection is not open with its handshake done")
+    if not openssl.handshake_succeeded(pyopenssl.ssl_of(connection)):
+        raise PinverifyError(
+            "there is no verdict: the connection is not open with its handshake done and its peer accepted"
+        )
     result = guard.judge(connection)
     if not result.accepted:
         raise PinRefused(result)

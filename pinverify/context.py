@@ -17,7 +17,8 @@ from OpenSSL.crypto import X509Store
 
 from pinverify import engine as engines
 from pinverify.decision import Reason
-from pinverify.engine.guard import MODE_GUARDED, OnViolation
+from pinverify.engine import openssl, pyopenssl
+from pinverify.engine.guard import OnViolation
 from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinverifyError, shown
 from pinverify.hostnames import canonical_host, host_ip
 from pinverify.identity import Identity, IdentitySource
@@ -29,6 +30,17 @@ __all__ = ["PinnedContext", "Stats", "client_context", "server_context"]
 
 # No cipher suite without certificates: those never come to a verify callback.
 _NO_ANONYMOUS = b":!aNULL:!eNULL:!PSK:!SRP"
+# The suites of TLS 1.3 that encrypt. RFC 9150 adds two that do not, and OpenSSL before 4 finds the suites of
+# TLS 1.2 by such names too, those without certificates among them.
+_TLS13_SUITES = (
+    "TLS_AES_256_GCM_SHA384",  # RFC 8446 B.4
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_128_CCM_SHA256",
+    "TLS_AES_128_CCM_8_SHA256",
+    "TLS_SM4_GCM_SM3",  # RFC 8998 2
+    "TLS_SM4_CCM_SM3",
+)
 
 _VERSIONS = {
     (False, "TLSv1.2"): SSL.TLS1_2_VERSION,
@@ -41,6 +53,7 @@ _METHODS = {  # by (is_server, dtls)
     (False, True): SSL.DTLS_CLIENT_METHOD,
     (True, True): SSL.DTLS_SERVER_METHOD,
 }
+_MARKS = openssl.GUARDED | openssl.PROVEN
 _EXPIRY_NOTICE = timedelta(days=30)
 
 
@@ -72,6 +85,7 @@ class PinnedContext(SSL.Context):
         minimum_version: str | None,
         on_violation: OnViolation | None,
     ) -> None:
+        pyopenssl.check()
         super().__init__(_METHODS[is_server, dtls])
         self._anchors = anchors
         self._owns_anchors = False
@@ -80,20 +94,27 @@ class PinnedContext(SSL.Context):
             b"pins" if pins_only else b"pkix",
             policy.fingerprint,
         )
-        self._minimum = _version(minimum_version, dtls)
-        super().set_min_proto_version(self._minimum)
+        self._dtls = dtls
+        super().set_min_proto_version(_version(minimum_version, dtls))
         self.set_cipher_list(b"DEFAULT")
         anchors.share_with(self)
         self.set_session_id(b"")
-        self._guard = engines.engine.install(
+        guard = engines.engine.install(
             self, policy, is_server=is_server, pins_only=pins_only, on_violation=on_violation
         )
-        # pyOpenSSL asks the verify helper of the context for exceptions, and gives each connection a
-        # reference to all three helpers. Connection.set_verify overwrites the first; what C looks at must
-        # live as long as the connection.
-        self._verify_helper: Any = self._guard
-        self._cookie_generate_helper: Any = self._guard
-        self._cookie_verify_helper: Any = self._guard
+        guard.kept.update(vars(self))
+        self._guard = guard
+        pyopenssl.attach(self, guard)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Has the guard keep whatever the context is told: C may still call it when the context is gone.
+
+        All but the guard itself, which would otherwise wait for the collector.
+        """
+        super().__setattr__(name, value)
+        guard = self.__dict__.get("_guard")
+        if guard is not None and value is not guard:
+            guard.kept[name] = value
 
     @property
     def engine(self) -> str:
@@ -151,12 +172,30 @@ class PinnedContext(SSL.Context):
             raise PinverifyError("there is a NUL in the list of ciphers")
         super().set_cipher_list(names + _NO_ANONYMOUS)
 
+    if hasattr(SSL.Context, "set_tls13_ciphersuites"):  # pyOpenSSL 25.2
+
+        def set_tls13_ciphersuites(self, ciphersuites: bytes) -> None:
+            """As `Context.set_tls13_ciphersuites`, for the suites that encrypt: those of RFC 8446 B.4 and RFC
+            8998 2, with colons between. Raises PinverifyError for any other name.
+            """
+            if isinstance(ciphersuites, bytes):  # else pyOpenSSL has its own word on it
+                _check_suites(ciphersuites)
+            super().set_tls13_ciphersuites(ciphersuites)
+
     def set_min_proto_version(self, version: int) -> None:
-        """As `Context.set_min_proto_version`, but not below (D)TLS 1.2."""
-        floor = _VERSIONS[False, "TLSv1.2"] if self._minimum < 0xFE00 else self._minimum
-        if version < floor:
-            raise PinverifyError("a pinned context does not go below TLS 1.2 (DTLS 1.2)")
+        """As `Context.set_min_proto_version`, but not below TLS 1.2, or DTLS 1.2 in a context for DTLS. 0
+        would mean the lowest version that OpenSSL has. Raises PinverifyError.
+        """
+        _check_version("set_min_proto_version", version, self._dtls)
         super().set_min_proto_version(version)
+
+    def set_max_proto_version(self, version: int) -> None:
+        """As `Context.set_max_proto_version`; 0 means the highest version that OpenSSL has. Raises
+        PinverifyError for a version below TLS 1.2 (DTLS 1.2), since none would be left.
+        """
+        if version != 0:
+            _check_version("set_max_proto_version", version, self._dtls)
+        super().set_max_proto_version(version)
 
     def set_session_id(self, buf: bytes) -> None:
         """As `Context.set_session_id`, within the scope of the policy: no session of another one is ever
@@ -182,33 +221,49 @@ class PinnedContext(SSL.Context):
         self._own_anchors()
         return super().get_cert_store()
 
+    def set_mode(self, mode: int) -> int:
+        """As `Context.set_mode`, but for the bits that are the guard's own."""
+        return super().set_mode(mode & ~_MARKS)
+
     def clear_mode(self, mode_to_clear: int) -> int:
-        """As `Context.clear_mode`, but for the bit that marks the connections of pinned contexts."""
-        return super().clear_mode(mode_to_clear & ~MODE_GUARDED)
+        """As `Context.clear_mode`, but for the bits that are the guard's own."""
+        return super().clear_mode(mode_to_clear & ~_MARKS)
+
+    def set_info_callback(self, callback: Any) -> None:
+        """As `Context.set_info_callback`; the guard's own callback for information runs ahead of it."""
+        inform = type(self._guard).inform
+
+        def guarded(connection: SSL.Connection, where: int, value: int) -> None:
+            inform(pyopenssl.ssl_of(connection), where)
+            callback(connection, where, value)
+
+        super().set_info_callback(guarded)
 
     def set_tlsext_servername_callback(self, callback: Any) -> None:
-        """As `Context.set_tlsext_servername_callback`, for the connections that are made from this context,
-        and once a session that is resumed has been judged. For one that is moved to it from a plain context
-        no callback for server names is called while it is there.
+        """As `Context.set_tlsext_servername_callback`, for the connections that are made from this context.
+
+        It may move them to contexts that are not pinned, which show another certificate and have other trust
+        anchors; the pins of this one still decide. It is called ahead of the decision about a session that is
+        resumed.
         """
         super().set_tlsext_servername_callback(callback)
-        self._guard.set_server_name(self._tlsext_servername_callback)
+        self._guard.set_server_name(pyopenssl.callback_of(self, "tlsext_servername"))
 
     def set_cookie_generate_callback(self, callback: Any) -> None:
         """As `Context.set_cookie_generate_callback`."""
         super().set_cookie_generate_callback(callback)
-        self._cookie_generate_helper.guard = self._guard
+        pyopenssl.keep(self, self._guard)
 
     def set_cookie_verify_callback(self, callback: Any) -> None:
         """As `Context.set_cookie_verify_callback`."""
         super().set_cookie_verify_callback(callback)
-        self._cookie_verify_helper.guard = self._guard
+        pyopenssl.keep(self, self._guard)
 
     def _own_anchors(self) -> None:
         """Ends the sharing of trust anchors, and of sessions with contexts that trust the same ones."""
         if self._owns_anchors:
             return
-        if getattr(self, "_used", False):  # older pyOpenSSL does not know
+        if pyopenssl.was_used(self):
             raise PinverifyError(
                 "the trust anchors of a context cannot be changed once it has made a connection"
             )
@@ -225,6 +280,42 @@ def _version(minimum: str | None, dtls: bool) -> int:
         known = ", ".join(repr(name) for is_dtls, name in _VERSIONS if is_dtls == dtls)
         raise InvalidPolicy(f"minimum_version={minimum!r}; known here: {known}")
     return _VERSIONS[dtls, minimum]
+
+
+def _check_version(method: str, version: int, dtls: bool) -> None:
+    """Raises PinverifyError unless it is TLS 1.2 or above, or in a context for DTLS DTLS 1.2 or above.
+
+    DTLS counts downwards (RFC 6347 4.1): 1.0 is 0xFEFF and 1.2 is 0xFEFD. A number of the other protocol is
+    refused too: OpenSSL would ignore it without a word.
+    """
+    floor, beyond, example = _FLOORS[dtls]
+    if not (beyond < version <= floor if dtls else floor <= version < beyond):
+        counts = ", and DTLS counts downwards" if dtls else ""
+        raise PinverifyError(
+            f"{method}({version:#06x}): a pinned context does not go below {'D' * dtls}TLS 1.2 ({floor:#06x}"
+            f"{counts}); give that or a later version of the protocol, as context.{method}({example})"
+        )
+
+
+# By dtls: version 1.2, where the numbers of the protocol end on the side of later versions, and an example.
+_FLOORS = {
+    False: (_VERSIONS[False, "TLSv1.2"], 0x0400, "SSL.TLS1_3_VERSION"),
+    True: (_VERSIONS[True, "DTLSv1.2"], 0xFE00, "0xFEFD"),
+}
+
+
+def _check_suites(ciphersuites: bytes) -> None:
+    """Raises PinverifyError for a name that is no suite of TLS 1.3, or one without encryption.
+
+    OpenSSL strips white space around names, takes them in any case, and passes over those it does not know.
+    """
+    known = ", ".join(_TLS13_SUITES)
+    for name in ciphersuites.split(b":"):
+        if name.strip().upper().decode("latin-1") not in ("", *_TLS13_SUITES):
+            raise PinverifyError(
+                f"set_tls13_ciphersuites: {shown(name)} is no suite of TLS 1.3 that encrypts; known are "
+                f"{known}. Put colons between, as in b'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256'"
+            )
 
 
 def client_context(
@@ -293,22 +384,49 @@ def _context(
         raise InvalidPolicy(
             f"on_violation={shown(on_violation)} cannot be called; a function of a Verdict is wanted"
         )
+    pins_only = isinstance(trust, str) and trust == "pins"
+    if pins_only:
+        _check_pins_only(policy)
     _warn_of_expiry(policy)
     return PinnedContext(
         policy,
         load_anchors(trust),
         is_server=is_server,
-        pins_only=isinstance(trust, str) and trust == "pins",
+        pins_only=pins_only,
         dtls=dtls,
         minimum_version=minimum_version,
         on_violation=on_violation,
     )
 
 
+def _entries(policy: Policy) -> dict[str, PinSet]:
+    """The PinSets of a policy, by pattern; that of a server is called "clients"."""
+    others = {"clients": policy.unlisted} if isinstance(policy.unlisted, PinSet) else {}
+    return policy.hosts | others
+
+
+def _check_pins_only(policy: Policy) -> None:
+    """Raises InvalidPolicy for what leaves a peer to OpenSSL, which without a CA refuses all of them."""
+    if policy.unlisted == "pkix":
+        raise _without_ca("the policy has unlisted='pkix'", "unlisted='deny'")
+    for pattern, entry in _entries(policy).items():
+        if entry.mode == "report":
+            raise _without_ca(f"{pattern!r} has mode='report'", "mode='enforce'")
+        if entry.on_expiry == "pkix":
+            raise _without_ca(f"{pattern!r} has on_expiry='pkix'", "on_expiry='deny'")
+
+
+def _without_ca(what: str, instead: str) -> InvalidPolicy:
+    return InvalidPolicy(
+        f"{what}, which leaves peers to OpenSSL's verification; with trust='pins' (the default of a server) "
+        f"there is no CA, and every one of them would be refused. Write {instead}, or give the CAs, as in "
+        "trust='ca.pem'"
+    )
+
+
 def _warn_of_expiry(policy: Policy) -> None:
     soon = datetime.now(timezone.utc) + _EXPIRY_NOTICE
-    others = {"clients": policy.unlisted} if isinstance(policy.unlisted, PinSet) else {}
-    for pattern, entry in (policy.hosts | others).items():
+    for pattern, entry in _entries(policy).items():
         if entry.expires is not None and entry.expires < soon:
             then = "OpenSSL alone decides" if entry.on_expiry == "pkix" else "every peer is refused"
             warnings.warn(

@@ -13,13 +13,12 @@ from OpenSSL import SSL
 from pinverify.connection import connect, verdict
 from pinverify.context import client_context
 from pinverify.diagnosis import pins_of
-from pinverify.engine import openssl
 from pinverify.errors import PinRefused
 from pinverify.hostnames import HTTPS, Match, split_pattern
 from pinverify.lint import SOON, Finding, Severity
 from pinverify.pins import PinSet
-from pinverify.reading import days_left
 from pinverify.policy import Policy
+from pinverify.reading import days_left
 from pinverify.trust import TrustSource
 from pinverify.verdict import Verdict, subject_of
 
@@ -72,7 +71,7 @@ def _ask(entry: _Entry, address: tuple[str, int], trust: TrustSource, timeout: f
     context = client_context({entry.host: pins}, trust=trust)
     try:
         with closing(connect(address, context, host=entry.host, timeout=timeout)) as connection:
-            found, sent = verdict(connection), openssl.sent_chain(connection._ssl)
+            found = verdict(connection)
             with suppress(SSL.Error):
                 connection.shutdown()
     except PinRefused as refused:
@@ -83,7 +82,7 @@ def _ask(entry: _Entry, address: tuple[str, int], trust: TrustSource, timeout: f
         yield entry.warning("unreachable", why, "look whether the host is still in use")
     else:
         yield from _matches(entry, found)
-        yield from _unseen(entry, found, sent)
+        yield from _unseen(entry, found)
 
 
 def _matches(entry: _Entry, found: Verdict) -> Iterator[Finding]:
@@ -115,9 +114,9 @@ def _matches(entry: _Entry, found: Verdict) -> Iterator[Finding]:
         )
 
 
-def _unseen(entry: _Entry, found: Verdict, sent: tuple[bytes, ...]) -> Iterator[Finding]:
+def _unseen(entry: _Entry, found: Verdict) -> Iterator[Finding]:
     """Which pins did not show, and whether there is a backup among them."""
-    verified, shown = pins_of(found.chain), pins_of(sent)
+    verified, shown = pins_of(found.chain), pins_of(found.sent)
     unseen = [pin for pin in entry.pins.allow if pin not in verified]
     backups = [pin for pin in unseen if pin not in shown]
     for pin in unseen:

@@ -108,6 +108,16 @@ class Policy:
                 return pattern, pins
         return None, self.unlisted if isinstance(self.unlisted, PinSet) else None
 
+    def decided_by(self, host: str | None, entry: int) -> tuple[str | None, PinSet | None]:
+        """The pattern and the PinSet of a decision about a canonical `host`: those of the entry that the
+        engine gave, by its number, and not those that a second search would find. None for a number below 0.
+        """
+        if entry < 0:
+            return None, None
+        pins = self.compiled.entries[entry]
+        patterns = candidate_patterns(host) if host else ()
+        return next((name for name in patterns if self.hosts.get(name) is pins), None), pins
+
     def decide(self, host: str | bytes, chain: Sequence[bytes], *, now: datetime | None = None) -> Verdict:
         """What this policy says of `host` with the verified `chain`, DER certificates, leaf first, at `now`.
 

@@ -16,6 +16,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from pinverify.engine import openssl
+from pinverify.engine.pyopenssl import context_of
 from pinverify.errors import PATH_LIMIT, InvalidTrust, shown
 
 __all__ = ["Anchors", "TrustSource", "load_anchors"]
@@ -50,10 +51,10 @@ class Anchors:
 
     def share_with(self, context: SSL.Context) -> None:
         """Gives `context` the store of these anchors. It must not be changed through `context`."""
-        store = _get_store(self._donor._context)
+        store = _get_store(context_of(self._donor))
         if _up_ref(store) != 1:
             raise MemoryError("X509_STORE_up_ref")
-        _set_store(context._context, store)
+        _set_store(context_of(context), store)
 
     def copy(self) -> Anchors:
         """The same anchors in a store that is not shared yet, and may become other ones: nobody's equal."""
@@ -99,7 +100,7 @@ def _system(environment: tuple[str | None, str | None]) -> Anchors:
 
 
 def _is_empty(anchors: Anchors) -> bool:
-    objects = _get_objects(_get_store(anchors._donor._context))
+    objects = _get_objects(_get_store(context_of(anchors._donor)))
     return objects == openssl.ffi.NULL or bool(_count_objects(objects) == 0)
 
 

@@ -9,11 +9,20 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from test_engines import borrowed_in_c, borrowed_in_python
+from test_engines import PYTHON_GUARD, borrowed_in_c, borrowed_in_python
 
-from pinverify.engine import guard, openssl, python_guard
+from pinverify.engine import (
+    guard,
+    openssl,
+    python_connection,
+    python_guard,
+    python_handshake,
+    python_message,
+)
 
 ffi = openssl.ffi
+# Where the engines keep function pointers of the binding, but for the table of the one in C.
+MODULES = (openssl, guard, python_connection, python_handshake, python_message, python_guard)
 
 
 class Borrowed:
@@ -45,15 +54,15 @@ class Borrowed:
 def borrowed(engine: ModuleType) -> list[str]:
     """The names of all functions that an engine and what it shares with the other one have borrowed."""
     shared = borrowed_in_python("engine/openssl.py", "engine/guard.py")
-    own = borrowed_in_c() if engine.NAME == "native" else borrowed_in_python("engine/python_guard.py")
+    own = borrowed_in_c() if engine.NAME == "native" else borrowed_in_python(*PYTHON_GUARD)
     return sorted(shared | own)
 
 
 def _globals() -> Iterator[tuple[ModuleType, str, Any]]:
     """Where the modules of the engines keep function pointers of the binding."""
-    for module in (openssl, guard, python_guard):
+    for module in MODULES:
         for name, value in vars(module).items():
-            if isinstance(value, ffi.CData) and not name.startswith("_on_"):
+            if isinstance(value, ffi.CData) and not name.startswith("on_"):
                 yield module, name, value
 
 

@@ -10,7 +10,8 @@ import pytest
 from OpenSSL import SSL
 from support import accepting, leaf, root, shake
 
-from pinverify import Pin, PinnedContext, PinRefused, client_context
+from pinverify import Pin, PinnedContext, PinRefused, Policy, client_context
+from pinverify.trust import load_anchors
 
 HOST = "api.example.com"
 ABSENT = Pin(bytes(32))  # nobody's
@@ -21,6 +22,21 @@ both_versions = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIO
 def pinned(host: str = HOST, pin: Pin | None = None, **options: Any) -> PinnedContext:
     """A client context for one host, whose leaf is pinned unless another pin is given."""
     return client_context({host: [pin or leaf(host).pin]}, trust=root().certificate, **options)
+
+
+def without_a_ca(policy: Policy) -> PinnedContext:
+    """A pins-only client context, also of a policy that `client_context` refuses there: the guard must hold
+    by itself.
+    """
+    return PinnedContext(
+        policy,
+        load_anchors("pins"),
+        is_server=False,
+        pins_only=True,
+        dtls=False,
+        minimum_version=None,
+        on_violation=lambda verdict: None,
+    )
 
 
 def raw(context: SSL.Context, sock: socket.socket | None = None, host: str = HOST) -> SSL.Connection:

@@ -54,9 +54,9 @@ MISTAKES = {
         "heap-buffer-overflow",
     ),
     "a guard is freed while connections use it": Mistake(
-        "pv_guard.c",
-        "  pv_openssl.SSL_CTX_set_msg_callback_arg(guard->context, guard);",
-        "  pv_openssl.SSL_CTX_set_msg_callback_arg(guard->context, guard);\n  pv_guard_free(guard);",
+        "pv_handshake.c",
+        "  pv_openssl.SSL_CTX_set_msg_callback_arg(context, guard);",
+        "  pv_openssl.SSL_CTX_set_msg_callback_arg(context, guard);\n  pv_guard_free(guard);",
         "heap-use-after-free",
     ),
     "a table of references is not freed": Mistake(
@@ -67,8 +67,8 @@ MISTAKES = {
     ),
     "a BIO of OpenSSL's is not freed": Mistake(
         "pv_chain.c",
-        "  (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO\n  return fed;",
-        "  return fed;",
+        "                      : feed_chain(decision, bio, store_ctx);\n  (void)pv_openssl.BIO_free(bio);",
+        "                      : feed_chain(decision, bio, store_ctx);",
         "LeakSanitizer: detected memory leaks",
     ),
     "a shift is wider than its operand": Mistake(

@@ -326,6 +326,12 @@ def use_session(connection: SSL.Connection, session: SSL.Session) -> None:
     assert openssl_lib.SSL_set_session(connection._ssl, session._session) == 1
 
 
+def offered(session: SSL.Session, version: int) -> SSL.Session:
+    """A session that the guard has kept from being offered, made fit for `version` again."""
+    assert openssl_lib.SSL_SESSION_set_protocol_version(session._session, version) == 1
+    return session
+
+
 def was_resumed(connection: SSL.Connection) -> bool:
     return bool(openssl_lib.SSL_session_reused(connection._ssl))
 

@@ -60,8 +60,8 @@ def test_a_guard_that_was_displaced_is_noticed(pki: Pki, monkeypatch: pytest.Mon
 
     def unguarded(*args: Any, **options: Any) -> PinnedContext:
         context = client_context(*args, **options)
-        lib.SSL_CTX_set_msg_callback(context._context, openssl.ffi.NULL)
-        lib.SSL_CTX_set_tlsext_servername_callback(context._context, openssl.ffi.NULL)
+        for setter in ("msg", "tlsext_servername", "info"):
+            getattr(lib, f"SSL_CTX_set_{setter}_callback")(context._context, openssl.ffi.NULL)
         return context
 
     monkeypatch.setattr("pinverify.demo.cases.client_context", unguarded)

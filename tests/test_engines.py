@@ -18,7 +18,16 @@ from support import need_extension
 
 import pinverify
 from pinverify.decision import Decision, Reason, Status
-from pinverify.engine import openssl, program, python, python_guard
+from pinverify.engine import (
+    openssl,
+    program,
+    python,
+    python_connection,
+    python_guard,
+    python_handshake,
+    python_message,
+    rules,
+)
 from pinverify.hostnames import Match
 from pinverify.pins import Kind
 
@@ -257,6 +266,10 @@ def probed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return request.param, found
 
 
+# The modules of the guard in Python.
+PYTHON_GUARD = tuple(f"engine/python_{part}.py" for part in ("connection", "handshake", "message", "guard"))
+
+
 def borrowed_in_python(*modules: str) -> set[str]:
     """The names of all functions that these modules borrow, out of their sources."""
     package = Path(pinverify.__file__).parent
@@ -272,7 +285,7 @@ def test_a_function_that_is_missing_fails_the_import(probed: tuple[str, dict[str
     """For each function that either engine borrows: without it, importing is an ImportError that names it."""
     name, found = probed
     shared = borrowed_in_python("engine/openssl.py", "engine/guard.py", "trust.py")
-    own = borrowed_in_c() if name == "native" else borrowed_in_python("engine/python_guard.py")
+    own = borrowed_in_c() if name == "native" else borrowed_in_python(*PYTHON_GUARD)
     assert len(own) > 15
     assert found["lacking"].keys() == shared | own
     for function, outcome in found["lacking"].items():
@@ -397,40 +410,39 @@ def test_limits_are_the_same_numbers() -> None:
 
 
 def test_the_guards_agree_on_openssl() -> None:
-    """The errors that a pinned leaf waives, and OpenSSL's and TLS's numbers, are the same in C and Python."""
-    text = (CSRC / "pv_guard.c").read_text(encoding="utf-8")
-    [body] = re.findall(r"int is_waivable\(.*?\) {(.*?)\n}", text, re.DOTALL)
-    cases = {int(number): name for number, name in re.findall(r"case (\d+):\s*// (\w+)", body)}
-    assert cases.keys() == python_guard._WAIVABLE
-    # Each has the name that the binding has for it, compared at import: none stands for another error.
-    assert {name: openssl._CONSTANTS.get(name) for name in cases.values()} == {n: i for i, n in cases.items()}
-
-    numbers = enumerators("pv_guard.c", "", "")
+    """OpenSSL's and TLS's numbers are the same in C and Python, and OpenSSL's the binding's own."""
+    sources = ("pv_guard.c", "pv_connection.c", "pv_handshake.c", "pv_message.c")
+    numbers = {name: number for source in sources for name, number in enumerators(source, "", "").items()}
+    numbers |= enumerators("pv_connection.h", "pv_mark", "PV_")
     flags = numbers["CHECK_NEVER_SUBJECT"] | numbers["CHECK_NO_PARTIAL_WILDCARDS"]
-    assert flags == python_guard._CHECK_FLAGS
+    assert flags == python_message._CHECK_FLAGS
     pairs = {
+        "GUARDED": openssl.GUARDED,
+        "PROVEN": openssl.PROVEN,
         "VERIFY_PEER": python_guard._VERIFY_PEER,
         "VERIFY_FAIL_IF_NO_PEER_CERT": python_guard._VERIFY_FAIL_IF_NO_PEER_CERT,
-        "MODE_GUARDED": python_guard.MODE_GUARDED,
-        "SENT_SHUTDOWN": python_guard._SENT_SHUTDOWN,
-        "SHUTDOWN_BOTH_WAYS": python_guard._SHUTDOWN_BOTH_WAYS,
-        "CONTENT_HANDSHAKE": python_guard._HANDSHAKE,
-        "SERVER_NAME_FATAL": python_guard._SERVER_NAME_FATAL,
-        "SERVER_NAME_UNUSED": python_guard._SERVER_NAME_UNUSED,
-        "ALERT_HANDSHAKE_FAILURE": python_guard._ALERT_HANDSHAKE_FAILURE,
-        "MESSAGE_CERTIFICATE": python_guard._CERTIFICATE,
-        "MESSAGE_FINISHED": python_guard._FINISHED,
-        "MESSAGE_COMPRESSED_CERTIFICATE": python_guard._COMPRESSED_CERTIFICATE,
-        "NO_CERTIFICATE": python_guard._NO_CERTIFICATE,
+        "SSL3_VERSION": python_connection._SSL3_VERSION,
+        "SHUTDOWN_BOTH_WAYS": python_handshake._SHUTDOWN_BOTH_WAYS,
+        "INFO_HANDSHAKE_DONE": python_handshake._HANDSHAKE_DONE,
+        "SERVER_NAME_FATAL": python_handshake._SERVER_NAME_FATAL,
+        "SERVER_NAME_UNUSED": python_handshake._SERVER_NAME_UNUSED,
+        "ALERT_HANDSHAKE_FAILURE": python_handshake._ALERT_HANDSHAKE_FAILURE,
+        "X509_OK": python_handshake._X509_OK,
+        "X509_ERROR_APPLICATION_VERIFICATION": python_handshake._APPLICATION_VERIFICATION,
+        "CONTENT_HANDSHAKE": python_message._HANDSHAKE,
+        "MESSAGE_CLIENT_HELLO": python_message._CLIENT_HELLO,
+        "MESSAGE_FINISHED": python_message._FINISHED,
         "ERROR_LIBRARY_SSL": openssl.ERROR_LIBRARY_SSL,
         "ERROR_CERTIFICATE_VERIFY_FAILED": openssl.ERROR_CERTIFICATE_VERIFY_FAILED,
-        "X509_ERROR_APPLICATION_VERIFICATION": python_guard._APPLICATION_VERIFICATION,
     }
     assert {name: numbers[name] for name in pairs} == pairs
     constants = {
         "VERIFY_PEER": "SSL_VERIFY_PEER",
         "VERIFY_FAIL_IF_NO_PEER_CERT": "SSL_VERIFY_FAIL_IF_NO_PEER_CERT",
         "NAMETYPE_HOST": "TLSEXT_NAMETYPE_host_name",
+        "SERVER_NAME_FATAL": "SSL_TLSEXT_ERR_ALERT_FATAL",
+        "INFO_HANDSHAKE_DONE": "SSL_CB_HANDSHAKE_DONE",
+        "SSL3_VERSION": "SSL3_VERSION",
         "CHECK_NEVER_SUBJECT": "X509_CHECK_FLAG_NEVER_CHECK_SUBJECT",
         "CHECK_NO_PARTIAL_WILDCARDS": "X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS",
         "X509_OK": "X509_V_OK",
@@ -438,9 +450,33 @@ def test_the_guards_agree_on_openssl() -> None:
     }
     for name, constant in constants.items():
         assert numbers[name] == openssl._CONSTANTS[constant]
-    hellos = {f"MESSAGE_{name}" for name in ("CLIENT_HELLO", "SERVER_HELLO", "ENCRYPTED_EXTENSIONS")}
-    assert {numbers[name] for name in hellos} == python_guard._HELLOS
-    assert numbers.keys() == pairs.keys() | constants.keys() | hellos
+    messages = {
+        python_message._HELLOS: {
+            "MESSAGE_CLIENT_HELLO",
+            "MESSAGE_SERVER_HELLO",
+            "MESSAGE_ENCRYPTED_EXTENSIONS",
+        },
+        python_message._CERTIFICATES: {"MESSAGE_CERTIFICATE", "MESSAGE_COMPRESSED_CERTIFICATE"},
+    }
+    for kinds, names in messages.items():
+        assert {numbers[name] for name in names} == kinds
+    assert numbers.keys() == pairs.keys() | constants.keys() | set().union(*messages.values())
+
+
+def test_the_rules_have_the_same_numbers() -> None:
+    """What is done next, and what is waived, has the same numbers in C and Python, and where the binding has
+    them OpenSSL's; the rules themselves are compared elsewhere.
+    """
+    text = (CSRC / "pv_rules.c").read_text(encoding="utf-8")
+    waived = {int(number): name for number, name in re.findall(r"case (\d+):\s*// (X509_V_ERR_\w+)", text)}
+    assert waived.keys() == rules._WAIVABLE
+    bound = {
+        number: getattr(openssl._lib, name) for number, name in waived.items() if hasattr(openssl._lib, name)
+    }
+    assert len(bound) > 20
+    assert all(number == value for number, value in bound.items())
+    actions = {action.name: action.value for action in rules.Action}
+    assert enumerators("pv_rules.h", "pv_action", "PV_") == actions
 
 
 def test_a_decision_has_the_fields_of_a_verdict_in_c() -> None:

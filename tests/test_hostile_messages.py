@@ -16,6 +16,7 @@ from hostile import (
     assert_cut_off,
     assert_outcome,
     both_roles,
+    device,
     usual,
 )
 from hostile_script import (
@@ -35,7 +36,7 @@ from hostile_script import (
 )
 from OpenSSL import SSL
 from pinned import ABSENT, HOST, both_versions, pinned, raw
-from support import PATIENCE, Background, leaf
+from support import PATIENCE, Background, client_ssl, leaf, server_ssl
 
 import pinverify
 from pinverify import Pin, Reason
@@ -181,6 +182,54 @@ def test_a_message_in_records_of_one_octet_is_judged_like_any_other(version: int
     for pin, expected in ((leaf(HOST).pin, Reason.PINNED), (ABSENT, Reason.NOT_PINNED)):
         peer = Hostile(leaf(HOST), version, honest, record_size=1)
         assert_outcome(meet(usual(pin, is_server), peer, is_server=is_server), expected)
+
+
+# -- What the peer hears --
+
+
+def heard_from(context: SSL.Context, peer: Hostile, is_server: bool) -> str:
+    """What a peer makes of the alert that it gets, or of what else ends its handshake (RFC 8446 6.2)."""
+    near, far = socket.socketpair()
+    with near, far:
+        running = Background(partial(peer.run, far, not is_server))
+        connection = answering(context, near) if is_server else raw(context, near)
+        error = Background(connection.do_handshake).exception(PATIENCE)
+        assert isinstance(error, SSL.Error)
+        near.shutdown(socket.SHUT_WR)  # the peer may still have something to say, ahead of what it reads
+        running.result(PATIENCE)
+    return str(peer.error)
+
+
+def plain(is_server: bool) -> SSL.Context:
+    """A context of pyOpenSSL's alone that asks for a certificate and takes any."""
+    context = server_ssl(leaf(HOST)) if is_server else client_ssl(device())
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+    return context
+
+
+ALERTS = {
+    "unexpected_message",
+    "decode_error",
+    "decrypt_error",
+    "bad_certificate",
+    "handshake_failure",
+    "certificate_required",
+}
+
+
+@both_versions
+@both_roles
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_p19_a_peer_out_of_step_gets_the_alert_that_openssl_sends(
+    case: Case, version: int, is_server: bool
+) -> None:
+    """A pinned connection keeps back no alert that a plain one sends in its place."""
+    alerts = [
+        heard_from(context, Hostile(leaf(HOST), version, case.make(version)), is_server)
+        for context in (plain(is_server), usual(leaf(HOST).pin, is_server))
+    ]
+    assert alerts[0] == alerts[1]
+    assert alerts[0] in ALERTS
 
 
 # -- Compression of certificates, RFC 8879 --

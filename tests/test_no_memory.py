@@ -26,7 +26,7 @@ from support import PATIENCE, accepting, leaf, root, server_ssl, shake
 
 import pinverify
 from pinverify import PinSet, Policy, client_context
-from pinverify.engine import openssl, python_guard
+from pinverify.engine import openssl, python_guard, python_handshake, python_message
 
 TESTS = Path(__file__).resolve().parent
 ADDRESS = "192.0.2.1"
@@ -63,7 +63,9 @@ def no_memory() -> None:
 @contextmanager
 def failing(engine: ModuleType, at: int) -> Iterator[list[str]]:
     """Makes the call number `at` fail, from 0 on, of all that want memory; gives the names called."""
-    things = [(openssl, "ffi", OF_CFFI, no_memory), (python_guard, "_ffi", OF_CFFI, no_memory)]
+    things = [(openssl, "ffi", OF_CFFI, no_memory)]
+    for module in (python_guard, python_handshake, python_message):
+        things.append((module, "_ffi", OF_CFFI, no_memory))
     if engine.NAME == "native":
         null = engine.ffi.NULL
         things += [(engine, "lib", WITH_ZERO, lambda: 0), (engine, "lib", WITH_NULL, lambda: null)]

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
-from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal
+from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal, without_a_ca
 from support import (
     accepting,
     intermediate,
     leaf,
+    offered,
     root,
     server_ssl,
     serving,
@@ -42,7 +43,7 @@ def test_p02_anchors_added_to_a_context_without_a_ca_let_nobody_in(policy: Polic
     """Without a CA no name is checked: nothing but a pinned key accepts, whatever is added later."""
     file = tmp_path / "root.pem"
     file.write_bytes(root().pem)
-    context = client_context(policy, trust="pins", on_violation=lambda verdict: None)
+    context = without_a_ca(policy)
     context.load_verify_locations(str(file))
     assert (
         refusal(raw(context), accepting(server_ssl(leaf("attacker.test")))).verdict.reason is Reason.OPENSSL
@@ -111,7 +112,14 @@ class Alarm(Exception):
 
 
 @both_versions
-@pytest.mark.parametrize("step", ["answer_server_name", "_judge_resumed", "_check_finished"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "python_handshake._accepts_hello",
+        "python_guard.PythonGuard.judge_session",
+        "python_message._check_finished",
+    ],
+)
 def test_p06_an_exception_ahead_of_the_decision_on_a_session_refuses(
     step: str, version: int, engine: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +133,7 @@ def test_p06_an_exception_ahead_of_the_decision_on_a_session_refuses(
     def interrupted(*arguments: object) -> None:
         raise Alarm
 
-    monkeypatch.setattr(f"pinverify.engine.python_guard.PythonGuard.{step}", interrupted)
+    monkeypatch.setattr(f"pinverify.engine.{step}", interrupted)
     error = refusal(client, accepting(server))
     assert isinstance(error.__cause__, Alarm)
     assert error.verdict.reason is Reason.INTERNAL
@@ -140,13 +148,13 @@ def test_p06_an_exception_that_the_callback_cannot_catch_refuses(
     """Where a resumed session would be refused, an exception ahead of the decision refuses as well."""
     policy = {"a.test": [intermediate().pin], "b.test": [intermediate().pin]}
     context, server = client_context(policy, trust=root().pem), server_ssl(leaf("a.test"), version=version)
-    session = session_after(raw(context, host="a.test"), accepting(server))
+    session = offered(session_after(raw(context, host="a.test"), accepting(server)), version)
 
     def interrupted(*arguments: object) -> None:
         raise Alarm
 
     # The first thing that either engine does in Python when a session is resumed.
-    place = {"native": "native._decision", "python": "python_guard._expected"}[engine.NAME]
+    place = {"native": "native._decision", "python": "python_handshake.guard_of"}[engine.NAME]
     monkeypatch.setattr(f"pinverify.engine.{place}", interrupted)
     client = raw(context, host="b.test")
     use_session(client, session)
@@ -160,20 +168,18 @@ def test_p06_an_exception_that_the_callback_cannot_catch_refuses(
 
 @both_versions
 def test_p03_after_a_refused_session_there_is_no_verdict_to_be_had(version: int) -> None:
-    """Not even when the program takes back the shutdown that a refusal at Finished leaves, where the session
-    comes to if the program has displaced the callback for names.
-    """
+    """Not even when the program has displaced the callback that would have refused it ahead of Finished."""
     policy = {"a.test": [intermediate().pin], "b.test": [intermediate().pin]}
     context, server = client_context(policy, trust=root().pem), server_ssl(leaf("a.test"), version=version)
-    for displaces in (False, True):
-        session = session_after(raw(context, host="a.test"), accepting(server))
+    for displaces, reason in ((False, Reason.SESSION), (True, Reason.INTERNAL)):
+        session = offered(session_after(raw(context, host="a.test"), accepting(server)), version)
         if displaces:
             lib.SSL_CTX_set_tlsext_servername_callback(context._context, ffi.NULL)
         client = raw(context, host="b.test")
         use_session(client, session)
-        assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
+        assert refusal(client, accepting(server)).verdict.reason is reason
         client.set_shutdown(0)
-        with pytest.raises((PinRefused, PinverifyError)):
+        with pytest.raises(PinverifyError, match="there is no verdict"):
             pinverify.verdict(client)
 
 

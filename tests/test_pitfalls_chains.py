@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
+from pinned import without_a_ca
 from support import Node, accepting, client_ssl, leaf, make_node, root, server_ssl, shake
 
 from pinverify import (
@@ -17,6 +18,7 @@ from pinverify import (
     Pin,
     PinRefused,
     PinSet,
+    Policy,
     Reason,
     client_context,
     server_context,
@@ -87,8 +89,11 @@ def test_p04_a_pinned_leaf_out_of_date_stays_refused(days: tuple[int, int]) -> N
 def test_p04_pins_only_waives_nothing_for_an_entry_that_accepts_without_a_pin() -> None:
     """Report mode and unlisted="pkix" leave OpenSSL's verdict on an unknown device as it is."""
     device, other = make_node("device", hosts=(HOST,)), leaf(HOST)
-    reported = PinSet([other.pin], mode="report")
-    assert refusal(reported, server_ssl(device), trust="pins").verdict.reason is Reason.OPENSSL
+    reported = {HOST: PinSet([other.pin], mode="report")}
+    for policy in (Policy(reported), Policy({"other.test": [other.pin]}, unlisted="pkix")):
+        error, _ = shake(without_a_ca(policy).connection(HOST), accepting(server_ssl(device)))
+        assert isinstance(error, PinRefused)
+        assert error.verdict.reason is Reason.OPENSSL
 
 
 def test_p04_a_server_refuses_a_client_that_openssl_refuses() -> None:
@@ -102,14 +107,13 @@ def test_p04_a_server_refuses_a_client_that_openssl_refuses() -> None:
     assert error.verdict.reason is Reason.OPENSSL
 
 
-@pytest.mark.parametrize("trust", ["pins", "CA"])
-def test_p04_a_pinned_leaf_is_used_for_what_it_is_for(trust: str) -> None:
-    """A certificate that is for clients only is no server's, pinned or not; without a CA neither."""
+def test_p04_under_a_ca_a_pinned_leaf_is_used_for_what_it_is_for() -> None:
+    """A certificate that is for clients only is no server's, pinned or not. Without a CA the key decides."""
     node = root().issue(HOST, usages=(ExtendedKeyUsageOID.CLIENT_AUTH,))
-    anchors = {"pins": "pins", "CA": root().pem}[trust]
-    refused = refusal([node.pin], server_ssl(node), trust=anchors)
+    refused = refusal([node.pin], server_ssl(node))
     assert refused.verdict.reason is Reason.OPENSSL
     assert "purpose" in str(refused)
+    assert accepted([node.pin], server_ssl(node), trust="pins") is Reason.PINNED
 
 
 def lengthened(node: Node) -> bytes:

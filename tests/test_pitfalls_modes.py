@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
-from pinned import ABSENT, HOST, raw, refusal
+from pinned import ABSENT, HOST, raw, refusal, without_a_ca
 from support import accepting, exchange, intermediate, leaf, make_node, root, server_ssl, shake
 
 import pinverify
@@ -19,6 +19,7 @@ from pinverify import (
     PinnedContext,
     PinRefused,
     PinSet,
+    Policy,
     Reason,
     Verdict,
     client_context,
@@ -58,8 +59,8 @@ def test_p10_pkix_has_to_be_asked_for() -> None:
 
 @pytest.mark.filterwarnings("ignore::pinverify.PinExpiryWarning")
 def test_p10_without_a_ca_nobody_is_let_in_by_expiry() -> None:
-    """Where there is no CA to fall back on, "pkix" after the day accepts no unknown certificate."""
-    context = context_of(expiring(-1, on_expiry="pkix"), trust="pins")
+    """Where there is no CA to fall back on, the guard accepts no unknown certificate by "pkix" either."""
+    context = without_a_ca(Policy({HOST: expiring(-1, on_expiry="pkix")}))
     assert refusal(raw(context), accepting(server_ssl(leaf(HOST)))).verdict.reason is Reason.OPENSSL
 
 
@@ -75,7 +76,7 @@ def test_p10_a_warning_comes_ahead(days: int, options: dict[str, Any], says: str
     with pytest.warns(PinExpiryWarning, match=says) as caught:
         context_of(pins)
     with pytest.warns(PinExpiryWarning, match="'clients' expire on") as of_clients:
-        server_context(leaf(HOST).identity, clients=pins)
+        server_context(leaf(HOST).identity, clients=pins, trust=root().certificate)
     assert [warning.filename for warning in [*caught, *of_clients]] == [__file__] * 2
 
 
@@ -127,7 +128,7 @@ def test_p11_report_mode_waives_nothing_of_openssl(reason: str, server: Any) -> 
 def test_p11_report_mode_waives_no_ca_that_is_not_there(reason: str) -> None:
     """Without a CA there is nothing but the pins: a key that is not pinned is not let in to be reported."""
     stranger = make_node("stranger", hosts=(HOST,))
-    context = context_of(REPORTED[reason], trust="pins", on_violation=lambda verdict: None)
+    context = without_a_ca(Policy({HOST: REPORTED[reason]}))
     assert refusal(raw(context), accepting(server_ssl(stranger))).verdict.reason is Reason.OPENSSL
 
 

@@ -19,6 +19,7 @@ from support import (
     exchange,
     intermediate,
     leaf,
+    offered,
     root,
     server_ssl,
     session_after,
@@ -186,21 +187,6 @@ def test_p03_a_session_says_nothing_of_another_host(version: int) -> None:
     assert is_broken_off(client)
 
 
-@both_versions
-def test_p12_a_resumed_connection_that_is_held_back_is_refused(version: int) -> None:
-    """What shuts a connection, as the guard does until its verify callback has accepted (which is asked on a
-    resumed connection too, if it comes to certificates later), does not pass because it was resumed.
-    """
-    context, server = pinned(), server_ssl(leaf(HOST), version=version)
-    client, far = resuming(context, session_of(context, server)), accepting(server)
-    with pytest.raises(SSL.WantReadError):
-        client.do_handshake()
-    far.bio_write(client.bio_read(1 << 16))
-    client.set_shutdown(SSL.SENT_SHUTDOWN)
-    assert refusal(client, far).verdict.reason is Reason.INTERNAL
-    assert is_cut_off(client)
-
-
 @pytest.mark.skipif(not hasattr(SSL.Context, "clear_mode"), reason="older pyOpenSSL")
 @both_versions
 def test_p03_a_program_that_clears_every_mode_changes_nothing_for_sessions(version: int) -> None:
@@ -215,22 +201,38 @@ def test_p03_a_program_that_clears_every_mode_changes_nothing_for_sessions(versi
 
 @both_versions
 def test_p03_a_program_that_takes_the_callback_for_names_away_opens_nothing(version: int) -> None:
-    """A session that no callback has judged is judged at Finished, and the connection shut."""
-    context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
-    server = server_ssl(leaf(HOST), version=version)
+    """A session that no callback has judged comes to its end at Finished, with an alert."""
+    context, server = pinned(), server_ssl(leaf(HOST), version=version)
     session = session_of(context, server)
     openssl_lib.SSL_CTX_set_tlsext_servername_callback(context._context, openssl.ffi.NULL)
-    client = resuming(context, session)
-    assert refusal(client, accepting(server)).verdict.reason is Reason.SESSION
-    assert is_cut_off(client)
+    client, far = resuming(context, session), accepting(server)
+    error, heard = shake(client, far)
+    assert isinstance(error, PinRefused)
+    assert (error.verdict.reason, error.verdict.host) == (Reason.INTERNAL, HOST)
+    assert is_broken_off(client)
+    assert "alert decrypt error" in str(heard)
+
+
+def for_many_hosts() -> PinnedContext:
+    return client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
 
 
 @both_versions
-def test_p03_in_a_context_for_many_hosts_none_is_resumed(version: int) -> None:
-    """A context for more than one host refuses a resumed session, for it cannot know whose it was."""
-    context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
-    server = server_ssl(leaf(HOST), version=version)
+def test_p03_in_a_context_for_many_hosts_no_session_is_offered(version: int) -> None:
+    """A context for more than one host cannot know whose a session was, and makes a full handshake."""
+    context, server = for_many_hosts(), server_ssl(leaf(HOST), version=version)
     client, far = resuming(context, session_of(context, server)), accepting(server)
+    assert shake(client, far) == (None, None)
+    assert not was_resumed(client)
+    assert pinverify.verdict(client).reason is Reason.PINNED
+    assert context.stats().by_reason[Reason.PINNED] == 2
+
+
+@both_versions
+def test_p03_in_a_context_for_many_hosts_a_session_that_is_offered_is_refused(version: int) -> None:
+    """Where a program has made such a session one that is offered, it is refused."""
+    context, server = for_many_hosts(), server_ssl(leaf(HOST), version=version)
+    client, far = resuming(context, offered(session_of(context, server), version)), accepting(server)
     error, heard = shake(client, far)
     assert isinstance(error, PinRefused)
     assert error.verdict.reason is Reason.SESSION
@@ -278,7 +280,8 @@ class Aged:
         device = intermediate("clients").issue()
         pins = PinSet([leaf(HOST).pin, device.pin], expires=then, on_expiry=on_expiry)
         self._client = client_context({HOST: pins}, trust=root().certificate)
-        self._server = server_context(leaf(HOST).identity, clients=pins)
+        trust = root("clients").certificate
+        self._server = server_context(leaf(HOST).identity, clients=pins, trust=trust)
         self._plain_server, self._plain_client = server_ssl(leaf(HOST), version=version), client_ssl(device)
         self._plain_client.set_max_proto_version(version)
         self._sessions = (
@@ -334,21 +337,21 @@ def test_p03_a_server_resumes_the_sessions_of_its_clients(version: int) -> None:
     assert _brief(server.stats()) == (2, 0, 1)
 
 
-# -- The callback for server names, which judges sessions, and that of the program, which follows it --
+# -- The callback for server names, which judges sessions, and that of the program, which it calls --
 
 
 @both_versions
-def test_p03_a_refused_session_comes_to_no_callback_of_the_program(version: int) -> None:
-    """The program's own callback runs once in each handshake whose session, if any, has not been refused."""
-    context = client_context({"**.example.com": [leaf(HOST).pin]}, trust=root().certificate)
-    server, seen = server_ssl(leaf(HOST), version=version), list[SSL.Connection]()
+def test_p03_a_callback_of_the_program_saves_no_session(version: int) -> None:
+    """The program's own callback runs once in each handshake, ahead of the decision on a session."""
+    context, server, seen = for_many_hosts(), server_ssl(leaf(HOST), version=version), list[SSL.Connection]()
     context.set_tlsext_servername_callback(lambda connection: None)
     context.set_tlsext_servername_callback(seen.append)  # the last one counts
     client = raw(context)
-    session = session_after(client, accepting(server))
+    session = offered(session_after(client, accepting(server)), version)
     assert seen == [client]
-    assert refusal(resuming(context, session), accepting(server)).verdict.reason is Reason.SESSION
-    assert seen == [client]
+    again = resuming(context, session)
+    assert refusal(again, accepting(server)).verdict.reason is Reason.SESSION
+    assert seen == [client, again]
 
 
 @both_versions
@@ -427,7 +430,9 @@ def test_p05_a_connection_from_elsewhere_has_nothing_to_do_with_what_was_heard_l
             del context
             gc.collect()
         near.set_context(elsewhere)
-        assert shake(raw(caller), near) == (None, None)
+        _, error = shake(raw(caller), near)
+        assert isinstance(error, PinRefused)
+        assert error.verdict.reason is Reason.MOVED
     assert seen == []
     assert hits > 0, "no address came again"
 

@@ -10,10 +10,29 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from pinned import ABSENT, HOST, open_pair, pinned, raw, refusal
-from support import accepting, client_ssl, exchange, intermediate, leaf, server_ssl, shake
+from support import (
+    accepting,
+    client_ssl,
+    exchange,
+    intermediate,
+    leaf,
+    root,
+    server_ssl,
+    session_after,
+    shake,
+)
 
 import pinverify
-from pinverify import PinnedContext, PinRefused, PinverifyError, Reason, server_context
+from pinverify import (
+    PinnedContext,
+    PinRefused,
+    PinSet,
+    PinverifyError,
+    Policy,
+    Reason,
+    client_context,
+    server_context,
+)
 
 
 def test_the_verdict_of_a_live_connection() -> None:
@@ -45,6 +64,39 @@ def test_the_verdict_of_a_servers_connection() -> None:
     assert shake(server, client) == (None, None)
     verdict = pinverify.verdict(client)
     assert (verdict.reason, verdict.host, verdict.chain) == (Reason.PINNED, None, (device.der,))
+
+
+def test_a_verdict_has_what_the_peer_sent() -> None:
+    """Its own certificate and those along with it, of servers and of clients; nothing of a resumed session."""
+    node, extra = leaf(HOST), leaf("elsewhere.test")
+    sent = (node.der, intermediate().der, extra.der)
+    client, _ = open_pair(pinned(), server_ssl(node, extra=(extra,)))
+    assert pinverify.verdict(client).sent == sent
+    for trust in ("pins", root().certificate):
+        context = server_context(leaf(HOST).identity, clients=[node.pin], trust=trust)
+        plain = client_ssl(node)
+        near, far = accepting(context), raw(plain)
+        session = session_after(far, near)
+        near.set_shutdown(0)
+        assert pinverify.verdict(near).sent == sent[:2]
+        near, far = accepting(context), raw(plain)
+        far.set_session(session)
+        assert shake(far, near) == (None, None)
+        verdict = pinverify.verdict(near)
+        assert (verdict.reason, verdict.sent, verdict.chain) == (Reason.RESUMED, (), (node.der,))
+
+
+def test_a_verdict_names_the_entry_that_decided() -> None:
+    """It is the engine's own entry, found by its number, and not what a second search would find."""
+    entries = {"**.example.com": PinSet([ABSENT]), HOST: PinSet([leaf(HOST).pin])}
+    policy = Policy(entries)
+    context = client_context(policy, trust=root().certificate)
+    client, _ = open_pair(context, server_ssl(leaf(HOST)))
+    verdict = pinverify.verdict(client)
+    assert (verdict.pattern, verdict.entry) == (HOST, entries[HOST])
+    assert policy.decided_by("other.example.com", 0) == ("**.example.com", entries["**.example.com"])
+    assert policy.decided_by(HOST, 0) == ("**.example.com", entries["**.example.com"])
+    assert policy.decided_by(HOST, -1) == (None, None)
 
 
 def no_handshake(context: PinnedContext) -> SSL.Connection:

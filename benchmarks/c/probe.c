@@ -16,14 +16,23 @@ typedef struct x509_store_ctx_st X509_STORE_CTX;
 
 typedef int verify_callback(int, X509_STORE_CTX *);
 typedef void message_callback(int, int, int, void *, size_t, SSL *, void *);
+typedef int server_name_callback(SSL *, int *, void *);
+typedef int certificate_callback(SSL *, void *);
+typedef void info_callback(SSL *, int, int);
 
 // What the functions set that this stands in for; see benchmarks/latency.py.
 void (*probe_ctx_set_verify)(SSL_CTX *, int, verify_callback *);
 void (*probe_ssl_set_verify)(SSL *, int, verify_callback *);
 void (*probe_ctx_set_msg_callback)(SSL_CTX *, message_callback *);
+void (*probe_ctx_set_tlsext_servername_callback)(SSL_CTX *, server_name_callback *);
+void (*probe_ctx_set_cert_cb)(SSL_CTX *, certificate_callback *, void *);
+void (*probe_ctx_set_info_callback)(SSL_CTX *, info_callback *);
 
 static verify_callback *verify;
 static message_callback *message;
+static server_name_callback *server_name;
+static certificate_callback *certificate;
+static info_callback *info;
 static uint64_t spent, entered;
 
 static uint64_t nanoseconds(void) {
@@ -55,6 +64,29 @@ static void timed_message(int is_write, int version, int type, void *data, size_
   entered++;
 }
 
+static int timed_server_name(SSL *ssl, int *alert, void *arg) {
+  uint64_t began = nanoseconds();
+  int answer = server_name(ssl, alert, arg);
+  spent += nanoseconds() - began;
+  entered++;
+  return answer;
+}
+
+static int timed_certificate(SSL *ssl, void *arg) {
+  uint64_t began = nanoseconds();
+  int answer = certificate(ssl, arg);
+  spent += nanoseconds() - began;
+  entered++;
+  return answer;
+}
+
+static void timed_info(SSL *ssl, int where, int value) {
+  uint64_t began = nanoseconds();
+  info(ssl, where, value);
+  spent += nanoseconds() - began;
+  entered++;
+}
+
 // The stand-ins. A NULL callback stays one.
 void probe_SSL_CTX_set_verify(SSL_CTX *context, int mode, verify_callback *callback) {
   if (callback != NULL) verify = callback;
@@ -69,4 +101,19 @@ void probe_SSL_set_verify(SSL *ssl, int mode, verify_callback *callback) {
 void probe_SSL_CTX_set_msg_callback(SSL_CTX *context, message_callback *callback) {
   message = callback;
   probe_ctx_set_msg_callback(context, callback == NULL ? NULL : timed_message);
+}
+
+void probe_SSL_CTX_set_tlsext_servername_callback(SSL_CTX *context, server_name_callback *callback) {
+  server_name = callback;
+  probe_ctx_set_tlsext_servername_callback(context, callback == NULL ? NULL : timed_server_name);
+}
+
+void probe_SSL_CTX_set_cert_cb(SSL_CTX *context, certificate_callback *callback, void *arg) {
+  certificate = callback;
+  probe_ctx_set_cert_cb(context, callback == NULL ? NULL : timed_certificate, arg);
+}
+
+void probe_SSL_CTX_set_info_callback(SSL_CTX *context, info_callback *callback) {
+  info = callback;
+  probe_ctx_set_info_callback(context, callback == NULL ? NULL : timed_info);
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from dataclasses import replace
 
 import click
 from OpenSSL import SSL
@@ -13,7 +12,6 @@ from OpenSSL import SSL
 from pinverify.cli.peer import invalid_input, no_connection
 from pinverify.connection import connect, verdict
 from pinverify.context import client_context
-from pinverify.engine import openssl
 from pinverify.errors import PinRefused
 from pinverify.hostnames import canonical_host, host_and_port
 from pinverify.policy import Policy
@@ -38,7 +36,7 @@ def check(
         with no_connection(peer):
             connection = connect(where, context, host=host, timeout=timeout)
         with closing(connection):
-            result = replace(verdict(connection), sent=openssl.sent_chain(connection._ssl))
+            result = verdict(connection)
             with suppress(SSL.Error):
                 connection.shutdown()
         return result

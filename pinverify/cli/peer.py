@@ -12,6 +12,7 @@ import click
 from OpenSSL import SSL
 
 from pinverify.engine import openssl
+from pinverify.engine.pyopenssl import ssl_of
 from pinverify.errors import PinRefused, PinverifyError
 from pinverify.hostnames import host_ip
 
@@ -61,9 +62,9 @@ def sent_by(host: str, port: int, timeout: float) -> tuple[bytes, ...]:
             _shake(connection, sock, deadline)
         except (SSL.Error, OSError):
             # A server that wants to know its client, or that has no cipher for us, may yet have shown itself.
-            if not openssl.sent_chain(connection._ssl):
+            if not openssl.sent_chain(ssl_of(connection)):
                 raise
-    return openssl.sent_chain(connection._ssl)
+    return openssl.sent_chain(ssl_of(connection))
 
 
 def _shake(connection: SSL.Connection, sock: socket.socket, deadline: float) -> None:

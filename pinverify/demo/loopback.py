@@ -16,7 +16,7 @@ from pinverify.connection import verdict as verdict_of
 from pinverify.context import PinnedContext
 from pinverify.decision import Reason
 from pinverify.diagnosis import Diagnosis
-from pinverify.errors import PinRefused
+from pinverify.errors import PinRefused, PinverifyError
 from pinverify.verdict import Verdict, subject_of
 
 __all__ = ["Client", "ForeignSession", "Outcome", "meet", "serving"]
@@ -122,6 +122,8 @@ def _let_in(connection: SSL.Connection) -> Outcome:
         return _of(verdict_of(connection))
     except PinRefused as late:
         return _of(late.verdict)._replace(accepted=True)
+    except PinverifyError as error:
+        return Outcome(True, None, str(error))
 
 
 def _text(error: SSL.Error) -> str:

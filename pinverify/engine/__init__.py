@@ -18,6 +18,7 @@ from pinverify.decision import Decision
 from pinverify.engine.guard import Guard, OnViolation
 
 if TYPE_CHECKING:
+    from pinverify.pins import PinSet
     from pinverify.policy import Policy
 
 __all__ = ["Compiled", "Engine", "engine", "reason"]
@@ -25,6 +26,8 @@ __all__ = ["Compiled", "Engine", "engine", "reason"]
 
 class Compiled(Protocol):
     """A policy as an engine wants it."""
+
+    entries: tuple[PinSet, ...]  # by the number that a Decision has
 
     def decide(self, host: str | None, chain: Sequence[bytes], now: int) -> Decision:
         """What the policy says of the canonical `host` with this chain, leaf first in DER, at Unix time

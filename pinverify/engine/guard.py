@@ -2,9 +2,8 @@
 """The Python side of a guarded context, shared by both engines: it hears of refusals and raises them where
 they belong.
 
-A refusal happens inside OpenSSL's verify callback, which no exception can leave. It is put down for the
-thread and raised from the pyOpenSSL call that the handshake ran in: `Connection._raise_ssl_error` asks the
-context's `_verify_helper` first.
+A refusal happens inside one of OpenSSL's callbacks, which no exception can leave. It is put down for the
+thread and raised from the pyOpenSSL call that the handshake ran in, which asks the context's guard first.
 """
 
 from __future__ import annotations
@@ -13,22 +12,24 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from OpenSSL import SSL
 
 from pinverify.decision import Decision, Reason, Status
-from pinverify.engine import openssl
+from pinverify.engine import openssl, pyopenssl, rules
+from pinverify.engine.rules import Action
 from pinverify.errors import PinRefused
 from pinverify.policy import Policy
 from pinverify.verdict import Verdict
 
-__all__ = ["INTERNAL", "MODE_GUARDED", "Guard", "OnViolation", "refusal"]
+__all__ = ["Guard", "OnViolation", "fail", "refusal", "tell_of_unguarded"]
 
 OnViolation = Callable[[Verdict], object]
 
 _log = logging.getLogger("pinverify")
+_EVER = -(2**63)  # a Unix time before which no entry expires
 _error_text = openssl.borrow("X509_verify_cert_error_string", "char *(*)(long)")
 
 
@@ -37,19 +38,30 @@ def refusal(reason: Reason) -> Decision:
     return Decision(reason, False, -1, -1, Status.UNSET)
 
 
-INTERNAL = refusal(Reason.INTERNAL)
-
-# What tells the connections of pinned contexts from others: a bit of the mode that OpenSSL does not use.
-MODE_GUARDED = 0x40000000
-
-
 class _Thread(threading.local):
-    """The refusal that this thread has heard of and not raised yet."""
+    """The refusal that this thread has heard of and not raised yet; or what is no Exception, and ended it."""
 
-    problem: PinRefused | None = None
+    problem: BaseException | None = None
 
 
 _thread = _Thread()
+
+
+def fail(error: BaseException, host: str = "") -> None:
+    """Puts down, as the reason to refuse, an exception that came up inside the handshake; none gets lost
+    there. What is no Exception, such as KeyboardInterrupt, stays what it is.
+    """
+    if not isinstance(error, Exception):
+        _thread.problem = error
+        return
+    detail = f"{type(error).__name__}: {error}"
+    _thread.problem = PinRefused(Verdict(Reason.INTERNAL, False, host=host or None, detail=detail))
+    _thread.problem.__cause__ = error
+
+
+def tell_of_unguarded(reason: Reason) -> None:
+    """Hears of the refusal of a connection that has no guard, or none that could be found."""
+    _thread.problem = PinRefused(Verdict(reason, False))
 
 
 class Guard(ABC):
@@ -65,6 +77,8 @@ class Guard(ABC):
         self.is_server = is_server
         self.pins_only = pins_only
         self._on_violation = on_violation
+        # What the context has been told. C may call it for as long as there are connections.
+        self.kept: dict[str, Any] = {}
 
     @abstractmethod
     def counts(self) -> Mapping[tuple[bool, Reason], int]:
@@ -84,9 +98,28 @@ class Guard(ABC):
     def reference(self, ssl: Any) -> str:
         """The canonical reference name of a connection; "" if it has none."""
 
+    @staticmethod
+    @abstractmethod
+    def inform(ssl: Any, where: int) -> None:
+        """What the guard's callback for information does, for a context where a program has its own."""
+
+    def judge_session(self, leaf: Sequence[bytes]) -> Decision:
+        """The decision on a session that is resumed, by the leaf that it keeps: as if its entry never
+        expired, and then by whether the entry has.
+        """
+        host = "" if self.is_server else self.policy.sole_host or ""
+        proof = self._compiled.decide(host, leaf, _EVER)
+        standing = self._compiled.decide(host, (), int(time.time()))
+        ruling = rules.resumed(proof, standing, pins_only=self.pins_only)
+        return Decision(ruling.reason, ruling.action is Action.ACCEPT, standing.entry, -1, Status.UNSET)
+
+    def is_sole_host(self, host: str) -> bool:
+        """Whether `host` is the one host that the policy lets in."""
+        return host != "" and host == self.policy.sole_host
+
     def _decide_anew(self, ssl: Any) -> tuple[str, tuple[bytes, ...], Decision]:
-        """What the policy says now of a connection after its handshake: reference name, verified chain (empty
-        if it resumed a session) and decision.
+        """What the policy says now of a connection after its handshake: reference name, verified chain and
+        decision.
         """
         host = self.reference(ssl)
         chain = openssl.verified_chain(ssl)[: 1 if self.pins_only else None]
@@ -94,19 +127,15 @@ class Guard(ABC):
 
     def judge(self, connection: SSL.Connection) -> Verdict:
         """The verdict on a connection whose handshake has succeeded."""
-        host, chain, decision = self._decide_anew(connection._ssl)
-        if not chain and openssl.session_reused(connection._ssl):
-            if decision.reason is Reason.CHAIN_LENGTH:  # nothing but the chain was left to ask for
-                resumable = self.is_server or host == self.policy.sole_host
-                decision = Decision(
-                    Reason.RESUMED if resumable else Reason.SESSION,
-                    resumable,
-                    decision.entry,
-                    -1,
-                    Status.UNSET,
-                )
-            chain = openssl.peer_certificate(connection._ssl)
-        return Verdict.of(self.policy, decision, host=host or None, chain=chain)
+        ssl = pyopenssl.ssl_of(connection)
+        if openssl.session_reused(ssl):
+            host, chain, sent = self.reference(ssl), openssl.peer_certificate(ssl), tuple[bytes, ...]()
+            resumable = self.is_server or self.is_sole_host(host)
+            decision = self.judge_session(chain) if resumable else refusal(Reason.SESSION)
+        else:
+            host, chain, decision = self._decide_anew(ssl)
+            sent = openssl.sent_chain(ssl)
+        return Verdict.of(self.policy, decision, host=host or None, chain=chain, sent=sent)
 
     def tell(
         self, decision: Decision, host: str, ssl: Any, store_ctx: Any, x509_error: int, x509_depth: int
@@ -114,7 +143,7 @@ class Guard(ABC):
         """Hears of a refusal or a violation from inside the handshake; False if something failed while
         hearing.
 
-        `store_ctx` is None when no chain is under verification: at a hello, and at Finished.
+        `store_ctx` is None where no verification is going on.
         """
         try:
             verdict = self._verdict(decision, host, ssl, store_ctx, x509_error, x509_depth)
@@ -123,17 +152,9 @@ class Guard(ABC):
             if not decision.accepted:
                 _thread.problem = PinRefused(verdict)
         except BaseException as error:
-            self.fail(error, host)
+            fail(error, host)
             return False
         return True
-
-    def fail(self, error: BaseException, host: str) -> None:
-        """Puts down, as the reason to refuse, an exception that came up inside the handshake; none gets lost
-        there.
-        """
-        detail = f"{type(error).__name__}: {error}"
-        _thread.problem = PinRefused(Verdict(Reason.INTERNAL, False, host=host or None, detail=detail))
-        _thread.problem.__cause__ = error
 
     def raise_if_problem(self) -> None:
         """Raises this thread's refusal, if the OpenSSL call that has just returned is the one that it made
@@ -147,7 +168,7 @@ class Guard(ABC):
             return
         _thread.problem = None
         codes = openssl.drain_errors()
-        if any(map(openssl.is_verification_failure, codes)):
+        if not isinstance(problem, Exception) or any(map(openssl.is_verification_failure, codes)):
             raise problem
         if codes:  # an older refusal that nobody raised, and now another error
             raise SSL.Error([openssl.error_text(code) for code in codes])

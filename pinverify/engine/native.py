@@ -16,8 +16,8 @@ from OpenSSL import SSL
 
 from pinverify._native import ffi, lib
 from pinverify.decision import Decision, Reason, Status
-from pinverify.engine import openssl
-from pinverify.engine.guard import Guard
+from pinverify.engine import openssl, pyopenssl
+from pinverify.engine.guard import Guard, fail, tell_of_unguarded
 from pinverify.engine.program import Program
 from pinverify.errors import MalformedCertificate
 from pinverify.hostnames import host_ip
@@ -116,6 +116,7 @@ class Compiled:
 
     def __init__(self, policy: Policy) -> None:
         program = Program.of(policy)
+        self.entries = program.entries
         names = sum(len(name) for _, name, _ in program.patterns)
         pointer = lib.pv_policy_new(len(program.entries), len(program.patterns), names, program.unlisted)
         self.pointer = _owned(pointer, lib.pv_policy_free)
@@ -160,17 +161,16 @@ def compile(policy: Policy) -> Compiled:
 
 def _untold(kind: Any, error: BaseException, traceback: Any) -> int:
     """Puts down an exception that `pv_tell` could not catch: a signal's, on its first or last line."""
-    if traceback is None:  # no memory to call it
-        return 0
-    guard: NativeGuard | None = ffi.from_handle(traceback.tb_frame.f_locals["owner"])()
-    if guard is not None:
-        guard.fail(error, "")
+    fail(error)
     return 0
 
 
 @ffi.def_extern(error=0, onerror=_untold)  # type: ignore[untyped-decorator]
 def pv_tell(owner: Any, report: Any) -> int:
     """The guard's way into Python, on refusal or report only. An exception here refuses."""
+    if owner == ffi.NULL:
+        tell_of_unguarded(Reason(report.verdict.reason))
+        return 0
     guard: NativeGuard | None = ffi.from_handle(owner)()
     return guard is not None and guard.tell(
         _decision(report.verdict),
@@ -180,6 +180,9 @@ def pv_tell(owner: Any, report: Any) -> int:
         report.x509_error,
         report.x509_depth,
     )
+
+
+lib.pv_guard_set_tell(lib.pv_tell)
 
 
 def _host(host: str) -> Any:
@@ -201,15 +204,14 @@ class NativeGuard(Guard):
         host = ffi.new("struct pv_host *", _host(policy.sole_host)) if policy.sole_host else ffi.NULL
         guard = lib.pv_guard_new(
             self._compiled.pointer,
-            _foreign(context._context),
+            _foreign(pyopenssl.context_of(context)),
             self.is_server,
             self.pins_only,
             host,
             self._handle,
-            lib.pv_tell,
         )
         self._guard = _owned(guard, lib.pv_guard_free)
-        lib.pv_guard_install(self._guard)
+        lib.pv_handshake_install(self._guard)
 
     def counts(self) -> Mapping[tuple[bool, Reason], int]:
         return {
@@ -220,12 +222,15 @@ class NativeGuard(Guard):
 
     def reference(self, ssl: Any) -> str:
         host = ffi.new("struct pv_host *")
-        found = lib.pv_guard_reference(self._guard, _foreign(ssl), host)
-        return ffi.string(host.text).decode("ascii") if found else ""
+        obstacle = lib.pv_guard_reference(self._guard, _foreign(ssl), host)
+        return ffi.string(host.text).decode("ascii") if obstacle == Reason.PINNED else ""
 
     def set_server_name(self, callback: Any) -> None:
-        self._server_name = callback  # kept for as long as C may call it
-        lib.pv_guard_set_server_name(self._guard, _foreign(callback))
+        lib.pv_handshake_set_server_name(self._guard, _foreign(callback))
+
+    @staticmethod
+    def inform(ssl: Any, where: int) -> None:
+        lib.pv_handshake_inform(_foreign(ssl), where)
 
     def _decide_anew(self, ssl: Any) -> tuple[str, tuple[bytes, ...], Decision]:
         # One call in place of many, since each lets the GIL go, and may have to wait to get it back.
@@ -238,7 +243,8 @@ class NativeGuard(Guard):
 
     def bind(self, connection: SSL.Connection, host: str) -> None:
         reference = ffi.new(
-            "struct pv_reference *", {"connection": _foreign(connection._ssl), "host": _host(host)}
+            "struct pv_reference *",
+            {"connection": _foreign(pyopenssl.ssl_of(connection)), "host": _host(host)},
         )
         # Gone from the table before the address can be used again: weak references die before SSL_free is
         # called. And there only once it is sure to go: finalize may find no memory.

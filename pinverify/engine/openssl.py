@@ -18,6 +18,8 @@ from OpenSSL import SSL
 __all__ = [
     "ERROR_CERTIFICATE_VERIFY_FAILED",
     "ERROR_LIBRARY_SSL",
+    "GUARDED",
+    "PROVEN",
     "borrow",
     "chain_of",
     "connection_of",
@@ -26,6 +28,7 @@ __all__ = [
     "ffi",
     "handshake_succeeded",
     "has_certificate",
+    "has_mark",
     "is_verification_failure",
     "leaf_of",
     "peer_certificate",
@@ -38,29 +41,25 @@ __all__ = [
 ffi: Any = _openssl.ffi
 _lib: Any = _openssl.lib
 
-# Constants of OpenSSL's that stand as numbers in csrc/pv_guard.c and engine/python_guard.py.
+# Constants of OpenSSL's that stand as numbers in csrc/ and in the engine in Python.
 _CONSTANTS = {
     "SSL_VERIFY_PEER": 1,
     "SSL_VERIFY_FAIL_IF_NO_PEER_CERT": 2,
     "TLSEXT_NAMETYPE_host_name": 0,
     "X509_CHECK_FLAG_NEVER_CHECK_SUBJECT": 0x20,
     "X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS": 0x04,
+    "SSL_TLSEXT_ERR_ALERT_FATAL": 2,
+    "SSL_CB_HANDSHAKE_DONE": 0x20,
+    "SSL3_VERSION": 0x300,
     "X509_V_OK": 0,
-    "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT": 2,
-    "X509_V_ERR_CERT_NOT_YET_VALID": 9,
-    "X509_V_ERR_CERT_HAS_EXPIRED": 10,
-    "X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT": 18,
-    "X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN": 19,
-    "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY": 20,
-    "X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE": 21,
-    "X509_V_ERR_INVALID_CA": 79,
-    "X509_V_ERR_CERT_UNTRUSTED": 27,
+    "X509_V_ERR_OUT_OF_MEM": 17,
     "X509_V_ERR_APPLICATION_VERIFICATION": 50,
-    "X509_V_ERR_HOSTNAME_MISMATCH": 62,
-    "X509_V_ERR_IP_ADDRESS_MISMATCH": 64,
 }
 ERROR_LIBRARY_SSL = 20
 ERROR_CERTIFICATE_VERIFY_FAILED = 134
+
+# The marks of csrc/pv_connection.h: bits of a connection's mode that OpenSSL does not use.
+GUARDED, PROVEN = 0x40000000, 0x20000000
 
 
 def _plain(prototype: str) -> str:
@@ -109,9 +108,10 @@ _get_ex_data = borrow("X509_STORE_CTX_get_ex_data", "void *(*)(X509_STORE_CTX *,
 _get_chain = borrow("X509_STORE_CTX_get1_chain", "Cryptography_STACK_OF_X509 *(*)(X509_STORE_CTX *)")
 _get_sent_chain = borrow("SSL_get_peer_cert_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
 _get_verified_chain = borrow("SSL_get0_verified_chain", "Cryptography_STACK_OF_X509 *(*)(SSL *)")
-_get_verify_result = borrow("SSL_get_verify_result", "long(*)(SSL *)")
+_get_shutdown = borrow("SSL_get_shutdown", "int(*)(SSL *)")
 _get_state = borrow("SSL_state_string_long", "char *(*)(SSL *)")
 _get_peer_finished = borrow("SSL_get_peer_finished", "size_t(*)(SSL *, void *, size_t)")
+_set_mode = borrow("SSL_set_mode", "long(*)(SSL *, long)")
 _get_peer_certificate = borrow("SSL_get_peer_certificate", "X509 *(*)(SSL *)")
 _session_reused = borrow("SSL_session_reused", "int(*)(SSL *)")
 _get_leaf = borrow("X509_STORE_CTX_get0_cert", "X509 *(*)(X509_STORE_CTX *)")
@@ -185,8 +185,12 @@ def chain_of(store_ctx: Any) -> Iterator[bytes]:
 
 
 def sent_chain(ssl: Any) -> tuple[bytes, ...]:
-    """The certificates as the peer sent them, as DER. Good for an explanation, and for nothing else."""
-    return _ders(_certificates(_get_sent_chain(ssl)))
+    """The certificates as the peer sent them, as DER. Good for an explanation, and for nothing else.
+
+    On a server OpenSSL leaves the client's own certificate out of the list (SSL_get_peer_cert_chain(3)).
+    """
+    sent, leaf = _ders(_certificates(_get_sent_chain(ssl))), peer_certificate(ssl)
+    return sent if sent[:1] == leaf else leaf + sent
 
 
 def has_certificate(ssl: Any) -> bool:
@@ -215,16 +219,19 @@ def verified_chain(ssl: Any) -> tuple[bytes, ...]:
     return _ders(_certificates(_get_verified_chain(ssl)))
 
 
-def handshake_succeeded(connection: SSL.Connection) -> bool:
-    """Whether the handshake is done, the peer verified, and the connection neither broken off nor shut down.
+def has_mark(ssl: Any, mark: int) -> bool:
+    """Whether a connection carries GUARDED or PROVEN."""
+    return bool(_set_mode(ssl, 0) & mark)
+
+
+def handshake_succeeded(ssl: Any) -> bool:
+    """Whether the handshake is done, the peer proven, and the connection neither broken off nor shut down.
 
     To SSL_get_peer_finished any Finished counts that came in. A wrong one breaks the connection off.
     """
-    ssl = connection._ssl
     finished = _get_peer_finished(ssl, ffi.NULL, 0) != 0
-    verified = _get_verify_result(ssl) == _CONSTANTS["X509_V_OK"]
-    alive = _text(_get_state(ssl)) not in ("", "error") and not connection.get_shutdown()
-    return finished and verified and alive
+    alive = _text(_get_state(ssl)) not in ("", "error") and _get_shutdown(ssl) == 0
+    return finished and alive and has_mark(ssl, PROVEN)
 
 
 def _certificates(chain: Any) -> list[Any]:

@@ -132,6 +132,7 @@ class Compiled:
 
     def __init__(self, policy: Policy) -> None:
         program = Program.of(policy)
+        self.entries = program.entries
         self._entries = [_Entry(pins) for pins in program.entries]
         self._patterns = {(match, name): index for match, name, index in program.patterns}
         self._unlisted = program.unlisted

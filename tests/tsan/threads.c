@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Many threads on two guards with one policy, for ThreadSanitizer: handshakes as OpenSSL would take the
-// guard's two callbacks through them, the table of references, the counters, and judging anew.
+// guard's callbacks through them, the table of references, the counters, and judging anew.
 //
 // OpenSSL itself is not here. What stands in for it gives out what a connection was made with, and is there
 // to be raced through; what is right is shown by the tests in Python, over the real one.
@@ -11,7 +11,8 @@
 #include <pthread.h>
 
 #include "certificate.h"
-#include "pv_guard.h"
+#include "pv_connection.h"
+#include "pv_handshake.h"
 #include "pv_sha256.h"
 
 #ifndef ROUNDS
@@ -34,6 +35,9 @@ struct ssl_ctx_st {
   void *arg;
   long mode;
   int (*on_server_name)(SSL *, int *, void *);
+  int (*on_own_certificate)(SSL *, void *);
+  void (*on_info)(SSL *, int, int);
+  void *own_certificate_arg;
 };
 
 struct ssl_st {
@@ -42,6 +46,7 @@ struct ssl_st {
   int (*on_verify)(int, X509_STORE_CTX *);
   int resumes;
   int shutdown;
+  SSL_SESSION *session;
   long mode;
   enum pv_reason told;  // what Python would have heard of it; PV_PINNED if nothing
 };
@@ -65,6 +70,15 @@ static void ctx_set_verify(SSL_CTX *ctx, int mode, int (*on_verify)(int, X509_ST
 }
 static long ctx_set_mode(SSL_CTX *ctx, long mode) { return ctx->mode |= mode; }
 static long set_mode(SSL *ssl, long mode) { return ssl->mode |= mode; }
+static long clear_mode(SSL *ssl, long mode) { return ssl->mode &= ~mode; }
+static void ctx_set_own_certificate(SSL_CTX *ctx, int (*function)(SSL *, void *), void *arg) {
+  ctx->on_own_certificate = function;
+  ctx->own_certificate_arg = arg;
+}
+static void ctx_set_info(SSL_CTX *ctx, void (*on_info)(SSL *, int, int)) { ctx->on_info = on_info; }
+static Cryptography_STACK_OF_X509_NAME *get_ca_names(SSL *ssl) { return (void *)ssl; }
+static SSL_SESSION *get_session(SSL *ssl) { return ssl->session; }
+static int set_session_version(SSL_SESSION *session, int version) { return session != NULL && version != 0; }
 static void ctx_set_server_name(SSL_CTX *ctx, int (*on_server_name)(SSL *, int *, void *)) {
   ctx->on_server_name = on_server_name;
 }
@@ -77,8 +91,6 @@ static char *get_servername(SSL *ssl, int type) { return type == 0 ? ssl->server
 static int session_reused(SSL *ssl) { return ssl->resumes; }
 static X509 *get_peer_certificate(SSL *ssl) { return ssl->chain.certificate; }
 static Cryptography_STACK_OF_X509 *get_verified_chain(SSL *ssl) { return &ssl->chain; }
-static long get_verify_result(SSL *ssl) { return ssl == NULL; }
-static int get_shutdown(SSL *ssl) { return ssl->shutdown; }
 static void set_shutdown(SSL *ssl, int shutdown) { ssl->shutdown = shutdown; }
 static int ex_data_index(void) { return 0; }
 static void *get_ex_data(X509_STORE_CTX *store_ctx, int index) { return index == 0 ? store_ctx->ssl : NULL; }
@@ -123,7 +135,13 @@ static const struct pv_openssl stand_in = {
     .SSL_CTX_set_msg_callback = ctx_set_msg_callback,
     .SSL_CTX_set_msg_callback_arg = ctx_set_msg_callback_arg,
     .SSL_CTX_set_mode = ctx_set_mode,
+    .SSL_CTX_set_cert_cb = ctx_set_own_certificate,
+    .SSL_CTX_set_info_callback = ctx_set_info,
     .SSL_set_mode = set_mode,
+    .SSL_clear_mode = clear_mode,
+    .SSL_get_client_CA_list = get_ca_names,
+    .SSL_get_session = get_session,
+    .SSL_SESSION_set_protocol_version = set_session_version,
     .SSL_CTX_set_verify = ctx_set_verify,
     .SSL_CTX_set_tlsext_servername_callback = ctx_set_server_name,
     .SSL_set_verify = set_verify,
@@ -132,8 +150,6 @@ static const struct pv_openssl stand_in = {
     .SSL_session_reused = session_reused,
     .SSL_get_peer_certificate = get_peer_certificate,
     .SSL_get0_verified_chain = get_verified_chain,
-    .SSL_get_verify_result = get_verify_result,
-    .SSL_get_shutdown = get_shutdown,
     .SSL_set_shutdown = set_shutdown,
     .SSL_get_ex_data_X509_STORE_CTX_idx = ex_data_index,
     .SSL_get0_param = get_param,
@@ -191,9 +207,9 @@ static int tell(void *owner, const struct pv_report *report) {
 }
 
 // shake takes a connection through a handshake: the peer's ServerHello and Certificate with what OpenSSL asks
-// of each, its Finished. It returns 1 if nothing was refused.
+// of each, its Finished, and the end. It returns 1 if nothing was refused.
 static int shake(SSL_CTX *context, SSL *ssl) {
-  enum { HANDSHAKE = 22 };
+  enum { HANDSHAKE = 22, DONE = 0x20 };
   int alert = 0;
   uint8_t hello[4] = {2}, certificates[100] = {11}, finished[36] = {20};
   X509_STORE_CTX store_ctx = {ssl};
@@ -201,8 +217,10 @@ static int shake(SSL_CTX *context, SSL *ssl) {
   if (context->on_server_name(ssl, &alert, NULL) == 2) return 0;
   context->on_message(0, 0, HANDSHAKE, certificates, sizeof certificates, ssl, context->arg);
   if (ssl->on_verify(1, &store_ctx) != 1) return 0;
+  if (context->on_own_certificate(ssl, context->own_certificate_arg) != 1) return 0;
   context->on_message(0, 0, HANDSHAKE, finished, sizeof finished, ssl, context->arg);
-  return ssl->shutdown == 0;
+  context->on_info(ssl, DONE, 1);
+  return ssl->shutdown == 0 && finished[sizeof finished - 1] == 0;
 }
 
 // is_judged_alike says whether judging the connection anew comes to the same.
@@ -282,11 +300,12 @@ static void run_threads(void) {
 int main(void) {
   pv_openssl = stand_in;
   pv_sha256_init();
+  pv_guard_set_tell(tell);
   struct pv_policy *policy = make_policy();
   for (int i = 0; i < GUARDS; i++) {
-    guards[i] = pv_guard_new(policy, &contexts[i], 0, 0, NULL, NULL, tell);
+    guards[i] = pv_guard_new(policy, &contexts[i], 0, 0, NULL, NULL);
     CHECK(guards[i] != NULL);
-    pv_guard_install(guards[i]);
+    pv_handshake_install(guards[i]);
   }
   run_threads();
   CHECK(counted() == (uint64_t)THREADS * ROUNDS);

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "pv_connection.h"
+
+enum { SSL3_VERSION = 0x0300, ERROR_LIBRARY_SSL = 20, ERROR_CERTIFICATE_VERIFY_FAILED = 134 };
+
+PV_THREAD_LOCAL struct pv_word pv_word;
+
+int pv_word_is_about(const struct pv_word *word, enum pv_heard heard, const SSL *ssl) {
+  return word->heard == heard && ssl != NULL && ssl == word->ssl;
+}
+
+int pv_connection_has(SSL *ssl, enum pv_mark mark) { return (pv_openssl.SSL_set_mode(ssl, 0) & mark) != 0; }
+
+// What these two return is the mode that there is then.
+void pv_connection_prove(SSL *ssl) { (void)pv_openssl.SSL_set_mode(ssl, PV_PROVEN); }
+
+void pv_connection_unprove(SSL *ssl) { (void)pv_openssl.SSL_clear_mode(ssl, PV_PROVEN); }
+
+void pv_connection_spoil(SSL *ssl) {
+  SSL_SESSION *session = pv_openssl.SSL_get_session(ssl);
+  if (session != NULL) (void)pv_openssl.SSL_SESSION_set_protocol_version(session, SSL3_VERSION);
+}
+
+int pv_connection_conclude(struct pv_guard *guard, SSL *ssl, const char *host, struct pv_verdict verdict) {
+  struct pv_report report = {.verdict = verdict, .host = host, .x509_depth = -1, .ssl = ssl};
+  if (pv_guard_conclude(guard, &report)) return 1;
+  pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
+  return 0;
+}
+
+int pv_connection_refuse(struct pv_guard *guard, SSL *ssl, enum pv_reason reason) {
+  struct pv_host host = {.len = 0};
+  if (guard != NULL && pv_guard_reference(guard, ssl, &host) != PV_PINNED) host.text[0] = '\0';
+  return pv_connection_conclude(guard, ssl, host.text, pv_refusal(reason));
+}
+
+struct pv_verdict pv_refusal(enum pv_reason reason) {
+  return (struct pv_verdict){.reason = reason, .entry = PV_UNLISTED_DENY, .depth = -1};
+}

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the guard in Python leaves on a connection and in its thread: csrc/pv_connection.c."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pinverify.decision import Reason
+from pinverify.engine import openssl
+from pinverify.engine.guard import refusal, tell_of_unguarded
+
+if TYPE_CHECKING:
+    from pinverify.engine.python_guard import PythonGuard
+
+__all__ = [
+    "Heard",
+    "Word",
+    "current",
+    "guard_of",
+    "leave_error",
+    "prove",
+    "reference_of",
+    "refuse",
+    "spoil",
+    "unprove",
+]
+
+_SSL3_VERSION = 0x300
+
+_set_mode = openssl.borrow("SSL_set_mode", "long(*)(SSL *, long)")
+_clear_mode = openssl.borrow("SSL_clear_mode", "long(*)(SSL *, long)")
+_get_session = openssl.borrow("SSL_get_session", "SSL_SESSION *(*)(SSL *)")
+_set_session_version = openssl.borrow("SSL_SESSION_set_protocol_version", "int(*)(SSL_SESSION *, int)")
+_put_error = openssl.borrow("ERR_put_error", "void(*)(int, int, int, char *, int)")
+
+
+class Heard(Enum):
+    """Of what the message callback has left word."""
+
+    HELLO, CERTIFICATES = range(2)
+
+
+class Word(NamedTuple):
+    """What the message callback leaves to the callback that decides about a message, which OpenSSL calls next
+    in the same thread. It is read once: whatever runs in between may leave another.
+    """
+
+    heard: Heard
+    ssl: Any  # whose message it was
+    guard: weakref.ref[PythonGuard]  # weak: a thread goes on when its connection is gone
+    reference: str
+    obstacle: Reason  # why there is no reference; PINNED if there is, or none is needed
+
+
+class _Current(threading.local):
+    word: Word | None = None
+
+
+current = _Current()
+
+
+def guard_of(word: Word | None, heard: Heard, ssl: Any) -> PythonGuard | None:
+    """The guard of a connection, if the word is of such a message of its, and None else."""
+    if word is None or word.heard is not heard or ssl == openssl.ffi.NULL or ssl != word.ssl:
+        return None
+    return word.guard()
+
+
+def reference_of(word: Word | None) -> str:
+    """The host that a word is about, for a message; "" if there is none."""
+    return word.reference if word is not None else ""
+
+
+def prove(ssl: Any) -> None:
+    """Marks the peer of a connection as judged and accepted in this handshake."""
+    _set_mode(ssl, openssl.PROVEN)
+
+
+def unprove(ssl: Any) -> None:
+    """Takes that back."""
+    _clear_mode(ssl, openssl.PROVEN)
+
+
+def spoil(ssl: Any) -> None:
+    """Makes the session of a connection one of SSL 3: a client does not offer it, and a server answers it
+    with a full handshake.
+    """
+    session = _get_session(ssl)
+    if session != openssl.ffi.NULL:
+        _set_session_version(session, _SSL3_VERSION)
+
+
+def leave_error() -> None:
+    """Leaves the error that a refused certificate leaves."""
+    _put_error(openssl.ERROR_LIBRARY_SSL, 0, openssl.ERROR_CERTIFICATE_VERIFY_FAILED, openssl.ffi.NULL, 0)
+
+
+def refuse(guard: PythonGuard | None, ssl: Any, reason: Reason) -> None:
+    """Refuses outside of a verification."""
+    leave_error()  # first: whatever happens from here on, the operation has failed for this
+    if guard is None:
+        tell_of_unguarded(reason)
+    else:
+        guard.conclude(refusal(reason), guard.reference(ssl), ssl)

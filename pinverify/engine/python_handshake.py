@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The callbacks of csrc/pv_handshake.c, in which the guard decides, in Python.
+
+An exception in one of them refuses, wherever it comes up: a signal's handler may raise one on any line. Where
+there is no memory to call one at all, cffi returns what refuses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pinverify.decision import Reason
+from pinverify.engine import openssl, rules
+from pinverify.engine.guard import fail, refusal
+from pinverify.engine.openssl import GUARDED, PROVEN, has_mark
+from pinverify.engine.python_connection import (
+    Heard,
+    Word,
+    current,
+    guard_of,
+    leave_error,
+    prove,
+    reference_of,
+    refuse,
+    spoil,
+    unprove,
+)
+from pinverify.engine.rules import Action
+
+if TYPE_CHECKING:
+    from pinverify.engine.python_guard import PythonGuard
+
+__all__ = ["hold_verify", "inform", "on_info", "on_own_certificate", "on_server_name", "on_verify"]
+
+_SHUTDOWN_BOTH_WAYS, _HANDSHAKE_DONE = 3, 0x20
+_SERVER_NAME_FATAL, _SERVER_NAME_UNUSED, _ALERT_HANDSHAKE_FAILURE = 2, 3, 40
+_X509_OK, _APPLICATION_VERIFICATION = 0, 50
+
+_ffi = openssl.ffi
+_set_verify = openssl.borrow("SSL_set_verify", "void(*)(SSL *, int, int(*)(int, X509_STORE_CTX *))")
+_get_ca_names = openssl.borrow("SSL_get_client_CA_list", "Cryptography_STACK_OF_X509_NAME *(*)(SSL *)")
+_set_shutdown = openssl.borrow("SSL_set_shutdown", "void(*)(SSL *, int)")
+_get_error = openssl.borrow("X509_STORE_CTX_get_error", "int(*)(X509_STORE_CTX *)")
+_get_depth = openssl.borrow("X509_STORE_CTX_get_error_depth", "int(*)(X509_STORE_CTX *)")
+_set_error = openssl.borrow("X509_STORE_CTX_set_error", "void(*)(X509_STORE_CTX *, int)")
+
+
+def hold_verify(guard: PythonGuard, ssl: Any) -> None:
+    """Puts the verify callback and mode back on a connection."""
+    _set_verify(ssl, guard.verify_mode, on_verify)
+
+
+def _verify(guard: PythonGuard, word: Word, ok: int, store_ctx: Any) -> bool:
+    error, depth = _get_error(store_ctx), _get_depth(store_ctx)
+    is_server, pins_only = guard.is_server, guard.pins_only
+    ruling = rules.certificate(
+        announced=True, obstacle=word.obstacle, ok=ok, depth=depth, x509_error=error, pins_only=pins_only
+    )
+    if ruling.action is Action.PASS:
+        return True
+    decision = refusal(ruling.reason)
+    if ruling.action is not Action.REFUSE:
+        decision = guard.judge_chain(store_ctx, word.reference)
+        judged = rules.judged(decision, pins_only=pins_only)
+        if judged.action is Action.ACCEPT and ruling.action is Action.WAIVE:
+            _set_error(store_ctx, _X509_OK)
+            return True  # the same leaf comes by once more, when OpenSSL is done with the chain
+        decision = decision if judged.reason is decision.reason else refusal(judged.reason)
+    current.word = None  # telling lets the program run, which may make a handshake of its own
+    if guard.conclude(decision, word.reference, word.ssl, store_ctx, error, depth):
+        sole_host = guard.is_sole_host(word.reference)
+        if not rules.keeps_session(decision, is_server=is_server, sole_host=sole_host):
+            spoil(word.ssl)
+        prove(word.ssl)
+        current.word = word  # OpenSSL looks at name constraints and policies after this
+        return True
+    unprove(word.ssl)
+    hold_verify(guard, word.ssl)  # OpenSSL looks at the mode next, and the program has run
+    if decision.reason is not Reason.OPENSSL:
+        _set_error(store_ctx, _APPLICATION_VERIFICATION)
+    return False
+
+
+def _refuse_certificate(store_ctx: Any, ssl: Any) -> int:
+    _set_error(store_ctx, _APPLICATION_VERIFICATION)
+    if ssl != _ffi.NULL:
+        unprove(ssl)
+    return 0
+
+
+def _on_verify_failed(kind: Any, error: BaseException, traceback: Any) -> int:
+    """Refuses for an exception that `on_verify` could not catch: a signal's, on its first or last line."""
+    fail(error, reference_of(current.word))
+    if traceback is None:  # no memory to call it
+        return 0
+    store_ctx = traceback.tb_frame.f_locals["store_ctx"]
+    return _refuse_certificate(store_ctx, openssl.connection_of(store_ctx))
+
+
+@_ffi.callback("int(int, X509_STORE_CTX *)", error=0, onerror=_on_verify_failed)  # type: ignore[untyped-decorator]
+def on_verify(ok: int, store_ctx: Any) -> int:
+    word, ssl = current.word, openssl.connection_of(store_ctx)
+    guard = guard_of(word, Heard.CERTIFICATES, ssl)
+    if guard is None or word is None:
+        return _refuse_certificate(store_ctx, ssl)
+    try:
+        return _verify(guard, word, ok, store_ctx)
+    except BaseException as error:
+        fail(error, word.reference)
+        return _refuse_certificate(store_ctx, ssl)
+
+
+def _accepts_hello(guard: PythonGuard, word: Word, names: Any) -> bool:
+    """Decides about a hello for which a program's callback, if there is one, has run.
+
+    That it has moved the connection shows in the list of CA names, of which each context has its own:
+    `names` was it.
+    """
+    ssl = word.ssl
+    moved = guard.is_server and _get_ca_names(ssl) != names
+    ruling = rules.hello(
+        guarded=True,
+        announced=True,
+        resumed=openssl.session_reused(ssl),
+        moved=moved,
+        is_server=guard.is_server,
+        sole_host=guard.is_sole_host(word.reference),
+    )
+    if ruling.action is Action.PASS:
+        if moved:
+            spoil(ssl)  # the session is one of the context that it was moved from
+        if guard.is_server:
+            current.word = word  # on_own_certificate is next
+        return True
+    decision = refusal(ruling.reason)
+    if ruling.action is Action.JUDGE:
+        decision = guard.judge_session(openssl.peer_certificate(ssl))
+    if not guard.conclude(decision, word.reference, ssl):
+        leave_error()
+        return False
+    prove(ssl)
+    return True
+
+
+def _refuse_hello(alert: Any) -> int:
+    alert[0] = _ALERT_HANDSHAKE_FAILURE
+    return _SERVER_NAME_FATAL
+
+
+def _on_server_name_failed(kind: Any, error: BaseException, traceback: Any) -> int:
+    """Refuses for an exception that `on_server_name` could not catch, as `_on_verify_failed` does."""
+    leave_error()
+    fail(error, reference_of(current.word))
+    return _SERVER_NAME_FATAL
+
+
+@_ffi.callback("int(SSL *, int *, void *)", error=_SERVER_NAME_FATAL, onerror=_on_server_name_failed)  # type: ignore[untyped-decorator]
+def on_server_name(ssl: Any, alert: Any, argument: Any) -> int:
+    word, guarded = current.word, has_mark(ssl, GUARDED)
+    current.word = None  # the program's callback may make handshakes of its own
+    guard = guard_of(word, Heard.HELLO, ssl)
+    try:
+        unprove(ssl)  # and not when the hello came in: OpenSSL declines one in mid-connection
+        if not guarded or guard is None or word is None:
+            ruling = rules.hello(
+                guarded=guarded, announced=False, resumed=False, moved=False, is_server=False, sole_host=False
+            )
+            refuse(None, ssl, ruling.reason)
+            return _refuse_hello(alert)
+        names, answer = _get_ca_names(ssl), _SERVER_NAME_UNUSED
+        if guard.server_name is not None:
+            answer = guard.server_name(ssl, alert, argument)
+        if answer == _SERVER_NAME_FATAL:
+            return answer
+        if not _accepts_hello(guard, word, names):
+            return _refuse_hello(alert)
+    except BaseException as error:
+        leave_error()
+        fail(error, reference_of(word))
+        return _refuse_hello(alert)
+    return answer
+
+
+def _on_own_certificate_failed(kind: Any, error: BaseException, traceback: Any) -> int:
+    leave_error()
+    fail(error, reference_of(current.word))
+    return 0
+
+
+@_ffi.callback("int(SSL *, void *)", error=0, onerror=_on_own_certificate_failed)  # type: ignore[untyped-decorator]
+def on_own_certificate(ssl: Any, handle: Any) -> int:
+    word, current.word = current.word, None
+    guard: PythonGuard | None = _ffi.from_handle(handle)()
+    assert guard is not None, "a connection has outlived the guard of its context"
+    announced = guard_of(word, Heard.HELLO, ssl)
+    ruling = rules.own_certificate(
+        guarded=has_mark(ssl, GUARDED),
+        announced=announced is not None,
+        moved=announced is not guard,
+        is_server=guard.is_server,
+        proven=has_mark(ssl, PROVEN),
+    )
+    if ruling.action is Action.PASS:
+        return 1
+    refuse(guard, ssl, ruling.reason)
+    return 0
+
+
+def inform(ssl: Any, where: int) -> None:
+    """What the callback for information does. It can return no error: what is shut down both ways sends and
+    takes no application data.
+    """
+    if where != _HANDSHAKE_DONE:
+        return
+    ruling = rules.done(guarded=has_mark(ssl, GUARDED), proven=has_mark(ssl, PROVEN))
+    if ruling.action is Action.PASS:
+        return
+    _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
+    spoil(ssl)
+    refuse(None, ssl, ruling.reason)
+
+
+def _on_info_failed(kind: Any, error: BaseException, traceback: Any) -> None:
+    if traceback is not None:
+        _set_shutdown(traceback.tb_frame.f_locals["ssl"], _SHUTDOWN_BOTH_WAYS)
+    leave_error()
+    fail(error)
+
+
+@_ffi.callback("void(SSL *, int, int)", onerror=_on_info_failed)  # type: ignore[untyped-decorator]
+def on_info(ssl: Any, where: int, value: int) -> None:
+    inform(ssl, where)
