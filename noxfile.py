@@ -144,6 +144,14 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session
+def prereleases(session: nox.Session) -> None:
+    """The whole suite with the newest pre-releases of pyOpenSSL and cryptography, if there are any."""
+    session.install("-e", ".[test]", env=NATIVE)
+    session.install("--upgrade", "--pre", "pyopenssl", "cryptography")
+    _pytest(session)
+
+
+@nox.session
 def pure(session: nox.Session) -> None:
     """The whole suite where no extension was built."""
     # From an unpacked sdist, since this directory may hold the extension of an editable install. It
@@ -258,5 +266,5 @@ def _pytest(session: nox.Session, *options: str, env: dict[str, str] | None = No
     version = session.run(
         "python", "-c", "from importlib.metadata import version; print(version('cryptography'))", silent=True
     )
-    session.install(f"cryptography_vectors=={str(version).strip()}")
+    session.install("--pre", f"cryptography_vectors=={str(version).strip()}")
     session.run("python", "-m", "pytest", *options, *session.posargs, env=env)
