@@ -4,15 +4,30 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import pytest
 from OpenSSL import SSL
 from pinned import ABSENT, HOST, open_pair, pinned, raw, refusal
-from support import Node, accepting, client_ssl, exchange, intermediate, leaf, server_ssl, shake
+from support import (
+    Node,
+    accepting,
+    client_ssl,
+    exchange,
+    intermediate,
+    leaf,
+    server_ssl,
+    session_after,
+    shake,
+    use_session,
+    was_resumed,
+)
+from test_pitfalls_faults import instead_of
+from test_pitfalls_proof import displacing
 
 import pinverify
-from pinverify import PinRefused, Reason, server_context
+from pinverify import PinnedContext, PinRefused, Reason, server_context
 
 # -- ALPN --
 
@@ -136,3 +151,90 @@ def listen(client: SSL.Connection, server: SSL.Connection) -> None:
         except SSL.WantReadError:
             client.bio_write(server.bio_read(1 << 16))
     pytest.fail("no ClientHello with a valid cookie")
+
+
+# -- DTLS: what holds of sessions, of refusals and of moves (P18, P19, P20) --
+
+
+def dtls_device() -> Node:
+    return leaf("device.test", under="clients")
+
+
+def dtls_servers(*known: Node, **options: Any) -> PinnedContext:
+    """A DTLS server of ours that knows some clients by their keys."""
+    pins = [node.pin for node in known]
+    return without_socket(server_context(leaf(HOST).identity, clients=pins, dtls=True, **options))  # type: ignore[return-value]
+
+
+def dtls_caller(node: Node | None) -> SSL.Context:
+    """A plain DTLS client's context."""
+    context = without_socket(SSL.Context(SSL.DTLS_CLIENT_METHOD))
+    if node is not None:
+        context.use_certificate(node.certificate)
+        context.use_privatekey(node.key)
+    return context
+
+
+def dtls_ends(client: SSL.Context, server: SSL.Context) -> tuple[SSL.Connection, SSL.Connection]:
+    return datagrams(raw(client)), datagrams(accepting(server))
+
+
+def test_p18_a_dtls_session_is_judged_by_its_leaf() -> None:
+    """It is resumed for a pinned leaf, at either end, and not offered where a pin above let the peer in."""
+    server = dtls_server(leaf(HOST))
+    for pin, resumes in ((leaf(HOST).pin, True), (intermediate().pin, False)):
+        context = without_socket(pinned(dtls=True, pin=pin))
+        session = session_after(*dtls_ends(context, server))
+        client, far = dtls_ends(context, server)
+        use_session(client, session)
+        assert shake(client, far) == (None, None)
+        assert was_resumed(client) is resumes
+        assert pinverify.verdict(client).reason is (Reason.RESUMED if resumes else Reason.PINNED)
+    context, caller = dtls_servers(dtls_device()), dtls_caller(dtls_device())
+    session = session_after(*dtls_ends(caller, context))
+    client, near = dtls_ends(caller, context)
+    use_session(client, session)
+    assert shake(client, near) == (None, None)
+    assert pinverify.verdict(near).reason is Reason.RESUMED
+
+
+@pytest.mark.parametrize("is_server", [False, True], ids=["client", "server"])
+def test_p19_a_dtls_peer_about_whom_nobody_decided_is_refused_at_its_finished(
+    is_server: bool, engine: ModuleType
+) -> None:
+    """Its Finished is found wrong, it gets an alert, and there is no session."""
+    stranger = leaf("stranger.test", under="clients")
+    if is_server:
+        context, caller = dtls_servers(dtls_device()), dtls_caller(stranger)
+        client, server = dtls_ends(caller, context)
+    else:
+        context = without_socket(pinned(dtls=True, pin=ABSENT))  # type: ignore[assignment]
+        client, server = dtls_ends(context, dtls_server(leaf(HOST)))
+    near = server if is_server else client
+    with instead_of("SSL_set_verify", engine, displacing([near], SSL.VERIFY_PEER)):
+        errors = shake(client, server)
+    error, heard = errors[is_server], errors[not is_server]
+    assert isinstance(error, PinRefused)
+    assert error.verdict.reason is Reason.INTERNAL
+    if heard is None:
+        with pytest.raises(SSL.Error) as caught:
+            (client if is_server else server).recv(1)
+        heard = caught.value
+    assert "alert decrypt error" in str(heard)
+    with pytest.raises(SSL.Error):
+        near.send(b"secret")
+    assert context.stats().accepted == 0
+
+
+def test_p20_a_dtls_connection_that_is_moved_in_is_refused() -> None:
+    """From a plain context, at either end, and from another pinned one."""
+    client, server = dtls_ends(dtls_caller(None), dtls_server(leaf(HOST)))
+    client.set_context(pinned(dtls=True))
+    assert refusal(client, server).verdict.reason is Reason.MOVED
+    context, other = dtls_servers(dtls_device()), dtls_servers(leaf("stranger.test", under="clients"))
+    for default in (dtls_server(leaf(HOST)), other):
+        default.set_tlsext_servername_callback(lambda connection: connection.set_context(context))
+        client, server = dtls_ends(dtls_caller(dtls_device()), default)
+        _, error = shake(client, server)
+        assert isinstance(error, PinRefused)
+        assert error.verdict.reason is Reason.MOVED

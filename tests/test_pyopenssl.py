@@ -66,15 +66,14 @@ def keeps_callbacks_elsewhere(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SSL.Context, "set_info_callback", lambda self, callback: None)
 
 
-def has_no_place_for_helpers(patch: pytest.MonkeyPatch) -> None:
-    real = SSL.Context.__setattr__
+def sets_its_helper_past_the_property(patch: pytest.MonkeyPatch) -> None:
+    real = SSL.Connection.__init__
 
-    def refuse(self: SSL.Context, name: str, value: Any) -> None:
-        if name == "_cookie_verify_helper" and value is not None:
-            raise AttributeError(name)
-        real(self, name, value)
+    def make(self: SSL.Connection, context: SSL.Context, *arguments: Any) -> None:
+        real(self, context, *arguments)
+        self._cookie_generate_helper = context.__dict__.get("_cookie_generate_helper")
 
-    patch.setattr(SSL.Context, "__setattr__", refuse)
+    patch.setattr(SSL.Connection, "__init__", make)
 
 
 CHANGES = [
@@ -83,7 +82,7 @@ CHANGES = [
     asks_nobody,
     loses_it_in_set_verify,
     keeps_callbacks_elsewhere,
-    has_no_place_for_helpers,
+    sets_its_helper_past_the_property,
 ]
 
 
@@ -122,5 +121,9 @@ def _is_of_self(node: ast.AST) -> bool:
 def _set_by(kind: type) -> set[str]:
     """The private attributes that pyOpenSSL's class sets on itself."""
     source = Path(SSL.__file__).read_text(encoding="utf-8")
-    [found] = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
+    [found] = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    ]
     return {node.attr for node in ast.walk(found) if _is_of_self(node) and node.attr.startswith("_")}  # type: ignore[attr-defined]

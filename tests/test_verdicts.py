@@ -67,7 +67,7 @@ def test_the_verdict_of_a_servers_connection() -> None:
 
 
 def test_a_verdict_has_what_the_peer_sent() -> None:
-    """Its own certificate and those along with it, of servers and of clients; nothing of a resumed session."""
+    """Its own certificate and those along with it, of servers and clients; of a resumed session nothing."""
     node, extra = leaf(HOST), leaf("elsewhere.test")
     sent = (node.der, intermediate().der, extra.der)
     client, _ = open_pair(pinned(), server_ssl(node, extra=(extra,)))
