@@ -10,7 +10,7 @@ int pv_word_is_about(const struct pv_word *word, enum pv_heard heard, const SSL 
   return word->heard == heard && ssl != NULL && ssl == word->ssl;
 }
 
-int pv_connection_has(SSL *ssl, enum pv_mark mark) { return (pv_openssl.SSL_set_mode(ssl, 0) & mark) != 0; }
+long pv_connection_marks(SSL *ssl) { return pv_openssl.SSL_set_mode(ssl, 0); }
 
 // What these two return is the mode that there is then.
 void pv_connection_prove(SSL *ssl) { (void)pv_openssl.SSL_set_mode(ssl, PV_PROVEN); }

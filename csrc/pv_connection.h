@@ -37,7 +37,8 @@ extern PV_THREAD_LOCAL struct pv_word pv_word;
 // pv_word_is_about says whether the word is of such a message of |ssl|'s.
 PV_MUST_USE int pv_word_is_about(const struct pv_word *word, enum pv_heard heard, const SSL *ssl);
 
-PV_MUST_USE int pv_connection_has(SSL *ssl, enum pv_mark mark);
+// pv_connection_marks gives the marks of a connection, among other bits.
+PV_MUST_USE long pv_connection_marks(SSL *ssl);
 void pv_connection_prove(SSL *ssl);
 void pv_connection_unprove(SSL *ssl);
 

@@ -82,21 +82,22 @@ void pv_handshake_hold_verify(const struct pv_guard *guard, SSL *ssl) {
 static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
   SSL *ssl =
       pv_openssl.X509_STORE_CTX_get_ex_data(store_ctx, pv_openssl.SSL_get_ex_data_X509_STORE_CTX_idx());
-  const struct pv_word word = pv_word;
-  if (!pv_word_is_about(&word, PV_CERTIFICATES, ssl)) {
+  if (!pv_word_is_about(&pv_word, PV_CERTIFICATES, ssl)) {
     // Not the connection whose certificates came in: there is no policy to ask.
     if (ssl != NULL) pv_connection_unprove(ssl);
     pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_ERROR_APPLICATION_VERIFICATION);
     return 0;
   }
-  struct pv_report report = {.host = word.reference.text, .ssl = ssl, .store_ctx = store_ctx};
-  struct pv_facts facts = facts_of(&word);
+  struct pv_report report = {.ssl = ssl, .store_ctx = store_ctx};
+  struct pv_facts facts = facts_of(&pv_word);
   facts.ok = ok;
   facts.depth = report.x509_depth = pv_openssl.X509_STORE_CTX_get_error_depth(store_ctx);
   facts.x509_error = report.x509_error = pv_openssl.X509_STORE_CTX_get_error(store_ctx);
 
   struct pv_ruling ruling = pv_rule_certificate(facts);
   if (ruling.action == PV_PASS) return 1;
+  const struct pv_word word = pv_word;
+  report.host = word.reference.text;
   report.verdict = pv_refusal(ruling.reason);
   if (ruling.action != PV_REFUSE) {
     struct pv_verdict verdict = judge_chain(word.guard, store_ctx, &word.reference);
@@ -149,7 +150,7 @@ static PV_MUST_USE int accepts_hello(const struct pv_word *word, SSL *ssl, const
 // connection has now.
 static int on_server_name(SSL *ssl, int *alert, void *arg) {
   const struct pv_word word = pv_word;
-  struct pv_facts facts = {.guarded = pv_connection_has(ssl, PV_GUARDED)};
+  struct pv_facts facts = {.guarded = (pv_connection_marks(ssl) & PV_GUARDED) != 0};
   int accepted = 0, answer = SERVER_NAME_UNUSED;
   pv_word.heard = PV_NOTHING;  // the program's callback may make handshakes of its own
   pv_connection_unprove(ssl);  // and not when the hello came in: OpenSSL declines one in mid-connection
@@ -170,9 +171,10 @@ static int on_server_name(SSL *ssl, int *alert, void *arg) {
 // has asked for its certificate. |arg| is the guard of the context that the connection has now.
 static int on_own_certificate(SSL *ssl, void *arg) {
   struct pv_guard *guard = arg;
+  long marks = pv_connection_marks(ssl);
   struct pv_facts facts = {.is_server = guard->is_server,
-                           .guarded = pv_connection_has(ssl, PV_GUARDED),
-                           .proven = pv_connection_has(ssl, PV_PROVEN),
+                           .guarded = (marks & PV_GUARDED) != 0,
+                           .proven = (marks & PV_PROVEN) != 0,
                            .announced = pv_word_is_about(&pv_word, PV_HELLO, ssl),
                            .moved = pv_word.guard != guard};
   pv_word.heard = PV_NOTHING;
@@ -184,8 +186,8 @@ static int on_own_certificate(SSL *ssl, void *arg) {
 static void on_info(SSL *ssl, int where, int value) {
   (void)value;
   if (where != INFO_HANDSHAKE_DONE) return;
-  struct pv_facts facts = {.guarded = pv_connection_has(ssl, PV_GUARDED),
-                           .proven = pv_connection_has(ssl, PV_PROVEN)};
+  long marks = pv_connection_marks(ssl);
+  struct pv_facts facts = {.guarded = (marks & PV_GUARDED) != 0, .proven = (marks & PV_PROVEN) != 0};
   struct pv_ruling ruling = pv_rule_done(facts);
   if (ruling.action == PV_PASS) return;
   pv_connection_spoil(ssl);

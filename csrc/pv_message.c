@@ -61,7 +61,7 @@ static PV_MUST_USE int has_certificate(SSL *ssl) {
 // check_finished is the end of the way for a peer about whom no callback has decided: OpenSSL has not asked
 // it for a certificate, or has asked another callback, since a program meddled with the verification.
 static void check_finished(struct pv_guard *guard, SSL *ssl, uint8_t *message, size_t len) {
-  struct pv_facts facts = {.proven = pv_connection_has(ssl, PV_PROVEN)};
+  struct pv_facts facts = {.proven = (pv_connection_marks(ssl) & PV_PROVEN) != 0};
   if (!facts.proven) facts.has_certificate = has_certificate(ssl);
   struct pv_ruling ruling = pv_rule_finished(facts);
   if (ruling.action == PV_PASS) return;

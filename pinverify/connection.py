@@ -11,7 +11,6 @@ from OpenSSL import SSL
 
 from pinverify.context import PinnedContext
 from pinverify.engine import openssl, pyopenssl
-from pinverify.engine.guard import Guard
 from pinverify.errors import PinRefused, PinverifyError
 from pinverify.verdict import Verdict
 
@@ -62,14 +61,14 @@ def verdict(connection: SSL.Connection) -> Verdict:
     Raises PinRefused if the policy does not accept it (any more), and PinverifyError if there is nothing to
     judge: no pinned context, or no handshake that has succeeded.
     """
-    guard = pyopenssl.guard_of(connection)
-    if not isinstance(guard, Guard):
+    context = pyopenssl.maker_of(connection)
+    if not isinstance(context, PinnedContext):
         raise PinverifyError("there is no verdict: the connection was not made from a pinned context")
     if not openssl.handshake_succeeded(pyopenssl.ssl_of(connection)):
         raise PinverifyError(
             "there is no verdict: the connection is not open with its handshake done and its peer accepted"
         )
-    result = guard.judge(connection)
+    result = context._guard.judge(connection)
     if not result.accepted:
         raise PinRefused(result)
     return result

@@ -66,7 +66,7 @@ class Stats(NamedTuple):
     by_reason: Mapping[Reason, int]
 
 
-class PinnedContext(SSL.Context):
+class PinnedContext(pyopenssl.KeptContext):
     """An `OpenSSL.SSL.Context` whose connections are accepted only as its policy says; made by
     `client_context` and `server_context`.
 
@@ -99,22 +99,10 @@ class PinnedContext(SSL.Context):
         self.set_cipher_list(b"DEFAULT")
         anchors.share_with(self)
         self.set_session_id(b"")
-        guard = engines.engine.install(
+        self._guard = engines.engine.install(
             self, policy, is_server=is_server, pins_only=pins_only, on_violation=on_violation
         )
-        guard.kept.update(vars(self))
-        self._guard = guard
-        pyopenssl.attach(self, guard)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Has the guard keep whatever the context is told: C may still call it when the context is gone.
-
-        All but the guard itself, which would otherwise wait for the collector.
-        """
-        super().__setattr__(name, value)
-        guard = self.__dict__.get("_guard")
-        if guard is not None and value is not guard:
-            guard.kept[name] = value
+        pyopenssl.attach(self, self._guard)
 
     @property
     def engine(self) -> str:
@@ -248,16 +236,6 @@ class PinnedContext(SSL.Context):
         """
         super().set_tlsext_servername_callback(callback)
         self._guard.set_server_name(pyopenssl.callback_of(self, "tlsext_servername"))
-
-    def set_cookie_generate_callback(self, callback: Any) -> None:
-        """As `Context.set_cookie_generate_callback`."""
-        super().set_cookie_generate_callback(callback)
-        pyopenssl.keep(self, self._guard)
-
-    def set_cookie_verify_callback(self, callback: Any) -> None:
-        """As `Context.set_cookie_verify_callback`."""
-        super().set_cookie_verify_callback(callback)
-        pyopenssl.keep(self, self._guard)
 
     def _own_anchors(self) -> None:
         """Ends the sharing of trust anchors, and of sessions with contexts that trust the same ones."""

@@ -65,7 +65,7 @@ def tell_of_unguarded(reason: Reason) -> None:
 
 
 class Guard(ABC):
-    """One guarded context. The context and each of its connections hold it, so that it outlives them all."""
+    """One guarded context, which holds it, and which each of its connections holds: it outlives them all."""
 
     engine: str
 
@@ -77,8 +77,6 @@ class Guard(ABC):
         self.is_server = is_server
         self.pins_only = pins_only
         self._on_violation = on_violation
-        # What the context has been told. C may call it for as long as there are connections.
-        self.kept: dict[str, Any] = {}
 
     @abstractmethod
     def counts(self) -> Mapping[tuple[bool, Reason], int]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import OpenSSL
 from OpenSSL import SSL
@@ -15,7 +15,16 @@ from OpenSSL import SSL
 from pinverify.engine import openssl
 from pinverify.errors import PinverifyError
 
-__all__ = ["attach", "callback_of", "check", "context_of", "guard_of", "keep", "ssl_of", "was_used"]
+__all__ = [
+    "KeptContext",
+    "attach",
+    "callback_of",
+    "check",
+    "context_of",
+    "maker_of",
+    "ssl_of",
+    "was_used",
+]
 
 
 def ssl_of(connection: SSL.Connection) -> Any:
@@ -28,29 +37,47 @@ def context_of(context: SSL.Context) -> Any:
     return context._context
 
 
-def attach(context: SSL.Context, guard: Any) -> None:
-    """Has pyOpenSSL ask `guard` for exceptions, and each connection of the context keep it alive.
+class KeptContext(SSL.Context):
+    """A Context that each of its connections keeps alive, whatever context they are moved to: C may call what
+    it was told for as long as there are connections.
 
-    A connection copies all three helpers from its context. Its set_verify overwrites the first, and nothing
-    the other two.
+    A connection copies this attribute from the context of its making, for cookies of DTLS, and nothing
+    overwrites it.
     """
+
+    @property  # type: ignore[override]
+    def _cookie_generate_helper(self) -> _Keeper:
+        return _Keeper(self, self._generates_cookies)
+
+    @_cookie_generate_helper.setter
+    def _cookie_generate_helper(self, helper: Any) -> None:
+        self._generates_cookies = helper
+
+
+class _Keeper(NamedTuple):
+    """The context that a connection was made from, and what pyOpenSSL would have in its place."""
+
+    context: KeptContext
+    helper: Any
+
+    @property
+    def callback(self) -> Any:
+        return self.helper.callback
+
+    def raise_if_problem(self) -> None:
+        if self.helper is not None:
+            self.helper.raise_if_problem()
+
+
+def attach(context: KeptContext, guard: Any) -> None:
+    """Has pyOpenSSL ask `guard` for exceptions after each operation on a connection of this context."""
     context._verify_helper = guard
-    context._cookie_generate_helper = guard
-    context._cookie_verify_helper = guard
 
 
-def keep(context: SSL.Context, guard: Any) -> None:
-    """Has the helpers that a program's own cookie callbacks have put in those places lead to the guard."""
-    helpers: tuple[Any, ...] = (context._cookie_generate_helper, context._cookie_verify_helper)
-    for helper in helpers:
-        if helper is not guard:
-            helper.guard = guard
-
-
-def guard_of(connection: SSL.Connection) -> Any:
-    """What was attached to the context that a connection was made from, whichever it has now; else None."""
-    helper = connection._cookie_generate_helper
-    return getattr(helper, "guard", helper)
+def maker_of(connection: SSL.Connection) -> KeptContext | None:
+    """The KeptContext that a connection was made from, whichever it has now; None if it was no such one."""
+    keeper: Any = connection._cookie_generate_helper
+    return keeper.context if isinstance(keeper, _Keeper) else None
 
 
 def callback_of(context: SSL.Context, name: str) -> Any:
@@ -72,13 +99,13 @@ class _Probe:
 
 @cache
 def check() -> None:
-    """Tries on a context and a connection whether pyOpenSSL does what `attach` and the others rely on.
+    """Tries on a context and a connection whether pyOpenSSL does what is relied on.
 
     Raises PinverifyError if it does not: what is refused would not be raised, or a connection would outlive
     its guard.
     """
-    probe, context = _Probe(), SSL.Context(SSL.TLS_CLIENT_METHOD)
     try:
+        probe, context = _Probe(), KeptContext(SSL.TLS_CLIENT_METHOD)
         attach(context, probe)
         context.set_tlsext_servername_callback(lambda connection: None)
         context.set_info_callback(lambda connection, where, value: None)
@@ -92,10 +119,10 @@ def check() -> None:
             "void(*)(SSL *, int, int)": callback_of(context, "info"),
         }
         kinds = [openssl.ffi.typeof(pointer).cname for pointer in pointers.values()]
-        works = kinds == list(pointers) and probe.asked and guard_of(connection) is probe
+        keeps = maker_of(connection) is context
     except (AttributeError, TypeError) as error:
         raise _unfit() from error
-    if not works:
+    if not (probe.asked and keeps and kinds == list(pointers)):
         raise _unfit()
 
 
