@@ -53,6 +53,7 @@ struct pv_ruling pv_rule_own_certificate(struct pv_facts facts);
 struct pv_ruling pv_rule_certificate(struct pv_facts facts);
 struct pv_ruling pv_rule_judged(struct pv_facts facts, struct pv_verdict verdict);
 struct pv_ruling pv_rule_finished(struct pv_facts facts);
+struct pv_ruling pv_rule_keys(struct pv_facts facts);
 struct pv_ruling pv_rule_done(struct pv_facts facts);
 int pv_rule_keeps_session(struct pv_facts facts, struct pv_verdict verdict);
 
@@ -98,6 +99,7 @@ int pv_guard_reference(struct pv_guard *guard, void *ssl, struct pv_host *out_ho
 void pv_handshake_install(struct pv_guard *guard);
 void pv_handshake_set_server_name(struct pv_guard *guard, void *function);
 void pv_handshake_inform(void *ssl, int where);
+void pv_handshake_keys(void *ssl);
 struct pv_judgement {
   struct pv_host host;
   struct pv_verdict verdict;

@@ -27,12 +27,13 @@ static PV_MUST_USE int feed(struct pv_decision *decision, BIO *bio, X509 *cert, 
   return 1;
 }
 
-static PV_MUST_USE int feed_chain(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx) {
+// feed_rest hands over what is behind the leaf, which takes |*used| bytes of |bio|.
+static PV_MUST_USE int feed_rest(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx,
+                                 size_t used) {
   Cryptography_STACK_OF_X509 *chain = pv_openssl.X509_STORE_CTX_get1_chain(store_ctx);
   if (chain == NULL) return 0;
   int count = pv_openssl.sk_X509_num(chain), more = 1, fed = 1;
-  size_t used = 0;
-  for (int i = 0; fed && more && i < count; i++) {
+  for (int i = 1; fed && more && i < count; i++) {
     fed = feed(decision, bio, pv_openssl.sk_X509_value(chain, i), &used, &more);
   }
   for (int i = 0; i < count; i++) pv_openssl.X509_free(pv_openssl.sk_X509_value(chain, i));
@@ -40,17 +41,13 @@ static PV_MUST_USE int feed_chain(struct pv_decision *decision, BIO *bio, X509_S
   return fed;
 }
 
-static PV_MUST_USE int feed_one(struct pv_decision *decision, BIO *bio, X509 *cert) {
-  size_t used = 0;
-  int more;
-  return feed(decision, bio, cert, &used, &more);
-}
-
 int pv_chain_feed(X509_STORE_CTX *store_ctx, int leaf_only, struct pv_decision *decision) {
   BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
   if (bio == NULL) return 0;
-  int fed = leaf_only ? feed_one(decision, bio, pv_openssl.X509_STORE_CTX_get0_cert(store_ctx))
-                      : feed_chain(decision, bio, store_ctx);
+  size_t used = 0;
+  int more = 0;
+  int fed = feed(decision, bio, pv_openssl.X509_STORE_CTX_get0_cert(store_ctx), &used, &more);
+  if (fed && more && !leaf_only) fed = feed_rest(decision, bio, store_ctx, used);
   (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
   return fed;
 }
@@ -59,7 +56,9 @@ int pv_chain_feed_kept(SSL *ssl, struct pv_decision *decision) {
   BIO *bio = pv_openssl.BIO_new(pv_openssl.BIO_s_mem());
   if (bio == NULL) return 0;
   X509 *leaf = pv_openssl.SSL_get_peer_certificate(ssl);
-  int fed = feed_one(decision, bio, leaf);
+  size_t used = 0;
+  int more;
+  int fed = feed(decision, bio, leaf, &used, &more);
   pv_openssl.X509_free(leaf);
   (void)pv_openssl.BIO_free(bio);  // what it could report is that there was no BIO
   return fed;

@@ -4,10 +4,41 @@
 
 enum { SSL3_VERSION = 0x0300, ERROR_LIBRARY_SSL = 20, ERROR_CERTIFICATE_VERIFY_FAILED = 134 };
 
-PV_THREAD_LOCAL struct pv_word pv_word;
+#ifdef _MSC_VER
+#define PV_THREAD_LOCAL __declspec(thread)
+#else
+#define PV_THREAD_LOCAL _Thread_local
+#endif
 
-int pv_word_is_about(const struct pv_word *word, enum pv_heard heard, const SSL *ssl) {
-  return word->heard == heard && ssl != NULL && ssl == word->ssl;
+static PV_THREAD_LOCAL struct {
+  struct pv_word words[PV_WORDS];
+  size_t oldest;
+} thread;
+
+static struct pv_word *find(const SSL *ssl) {
+  for (size_t i = 0; i < PV_WORDS; i++) {
+    if (thread.words[i].ssl == ssl) return &thread.words[i];
+  }
+  return NULL;
+}
+
+const struct pv_word *pv_word_about(enum pv_heard heard, const SSL *ssl) {
+  const struct pv_word *word = ssl == NULL ? NULL : find(ssl);
+  return word != NULL && word->heard == heard ? word : NULL;
+}
+
+void pv_word_leave(const struct pv_word *word) {
+  struct pv_word *place = find(word->ssl);
+  if (place == NULL) {
+    place = &thread.words[thread.oldest];
+    thread.oldest = (thread.oldest + 1) % PV_WORDS;
+  }
+  *place = *word;
+}
+
+void pv_word_forget(const SSL *ssl) {
+  struct pv_word *word = find(ssl);
+  if (word != NULL) word->heard = PV_NOTHING;
 }
 
 long pv_connection_marks(SSL *ssl) { return pv_openssl.SSL_set_mode(ssl, 0); }
@@ -25,7 +56,7 @@ void pv_connection_spoil(SSL *ssl) {
 int pv_connection_conclude(struct pv_guard *guard, SSL *ssl, const char *host, struct pv_verdict verdict) {
   struct pv_report report = {.verdict = verdict, .host = host, .x509_depth = -1, .ssl = ssl};
   if (pv_guard_conclude(guard, &report)) return 1;
-  pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, "", 0);
+  pv_openssl.ERR_put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, NULL, 0);
   return 0;
 }
 

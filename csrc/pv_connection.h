@@ -12,12 +12,6 @@
 
 #include "pv_guard.h"
 
-#ifdef _MSC_VER
-#define PV_THREAD_LOCAL __declspec(thread)
-#else
-#define PV_THREAD_LOCAL _Thread_local
-#endif
-
 // At import engine/openssl.py compares those of OpenSSL's constants that the binding has.
 enum pv_mark { PV_GUARDED = 0x40000000, PV_PROVEN = 0x20000000 };
 
@@ -32,10 +26,17 @@ struct pv_word {
   struct pv_host reference;
   enum pv_reason obstacle;  // why there is no reference; PV_PINNED if there is, or none is needed
 };
-extern PV_THREAD_LOCAL struct pv_word pv_word;
 
-// pv_word_is_about says whether the word is of such a message of |ssl|'s.
-PV_MUST_USE int pv_word_is_about(const struct pv_word *word, enum pv_heard heard, const SSL *ssl);
+// A thread keeps so many words: a program's callback in between may make handshakes of its own, and so may
+// one in those. Whose word has been pushed out is refused.
+enum { PV_WORDS = 4 };
+
+// pv_word_about gives this thread's word of such a message of |ssl|'s, or NULL. It is good until the next
+// word is left.
+PV_MUST_USE const struct pv_word *pv_word_about(enum pv_heard heard, const SSL *ssl);
+
+void pv_word_leave(const struct pv_word *word);
+void pv_word_forget(const SSL *ssl);
 
 // pv_connection_marks gives the marks of a connection, among other bits.
 PV_MUST_USE long pv_connection_marks(SSL *ssl);

@@ -79,24 +79,29 @@ void pv_handshake_hold_verify(const struct pv_guard *guard, SSL *ssl) {
   pv_openssl.SSL_set_verify(ssl, verify_mode(guard), on_verify);
 }
 
+// refuse_unknown refuses where no certificates of |ssl|'s have come in that the guard could have heard of:
+// there is no policy to ask. It returns 0.
+static int refuse_unknown(X509_STORE_CTX *store_ctx, SSL *ssl) {
+  struct pv_report report = {.verdict = pv_refusal(PV_INTERNAL), .host = "", .ssl = ssl};
+  if (ssl != NULL) pv_connection_unprove(ssl);
+  pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_ERROR_APPLICATION_VERIFICATION);
+  return pv_guard_conclude(NULL, &report);
+}
+
 static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
   SSL *ssl =
       pv_openssl.X509_STORE_CTX_get_ex_data(store_ctx, pv_openssl.SSL_get_ex_data_X509_STORE_CTX_idx());
-  if (!pv_word_is_about(&pv_word, PV_CERTIFICATES, ssl)) {
-    // Not the connection whose certificates came in: there is no policy to ask.
-    if (ssl != NULL) pv_connection_unprove(ssl);
-    pv_openssl.X509_STORE_CTX_set_error(store_ctx, X509_ERROR_APPLICATION_VERIFICATION);
-    return 0;
-  }
+  const struct pv_word *found = pv_word_about(PV_CERTIFICATES, ssl);
   struct pv_report report = {.ssl = ssl, .store_ctx = store_ctx};
-  struct pv_facts facts = facts_of(&pv_word);
+  if (found == NULL) return refuse_unknown(store_ctx, ssl);
+  struct pv_facts facts = facts_of(found);
   facts.ok = ok;
   facts.depth = report.x509_depth = pv_openssl.X509_STORE_CTX_get_error_depth(store_ctx);
   facts.x509_error = report.x509_error = pv_openssl.X509_STORE_CTX_get_error(store_ctx);
 
   struct pv_ruling ruling = pv_rule_certificate(facts);
   if (ruling.action == PV_PASS) return 1;
-  const struct pv_word word = pv_word;
+  const struct pv_word word = *found;  // telling lets the program run, which may push it out
   report.host = word.reference.text;
   report.verdict = pv_refusal(ruling.reason);
   if (ruling.action != PV_REFUSE) {
@@ -108,13 +113,12 @@ static int on_verify(int ok, X509_STORE_CTX *store_ctx) {
     }
     report.verdict = judged.reason == verdict.reason ? verdict : pv_refusal(judged.reason);
   }
-  pv_word.heard = PV_NOTHING;  // telling lets the program run, which may make a handshake of its own
   if (pv_guard_conclude(word.guard, &report)) {
     if (!pv_rule_keeps_session(facts, report.verdict)) pv_connection_spoil(ssl);
     pv_connection_prove(ssl);
-    pv_word = word;  // OpenSSL looks at name constraints and policies after this, and may call once more
-    return 1;
+    return 1;  // OpenSSL looks at name constraints and policies after this, and may call once more
   }
+  pv_word_forget(ssl);
   pv_connection_unprove(ssl);
   pv_handshake_hold_verify(word.guard, ssl);  // OpenSSL looks at the mode next, and the program has run
   if (report.verdict.reason != PV_OPENSSL) {
@@ -134,7 +138,7 @@ static PV_MUST_USE int accepts_hello(const struct pv_word *word, SSL *ssl, const
   struct pv_ruling ruling = pv_rule_hello(facts);
   if (ruling.action == PV_PASS) {
     if (facts.moved) pv_connection_spoil(ssl);  // the session is one of the context that it was moved from
-    if (facts.is_server) pv_word = *word;       // on_own_certificate is next
+    if (facts.is_server) pv_word_leave(word);   // on_own_certificate is next
     return 1;
   }
   struct pv_verdict verdict =
@@ -149,12 +153,13 @@ static PV_MUST_USE int accepts_hello(const struct pv_word *word, SSL *ssl, const
 // session, for which it calls no verify callback. It looks this callback up in the context that the
 // connection has now.
 static int on_server_name(SSL *ssl, int *alert, void *arg) {
-  const struct pv_word word = pv_word;
+  const struct pv_word *found = pv_word_about(PV_HELLO, ssl);
   struct pv_facts facts = {.guarded = (pv_connection_marks(ssl) & PV_GUARDED) != 0};
   int accepted = 0, answer = SERVER_NAME_UNUSED;
-  pv_word.heard = PV_NOTHING;  // the program's callback may make handshakes of its own
-  pv_connection_unprove(ssl);  // and not when the hello came in: OpenSSL declines one in mid-connection
-  if (facts.guarded && pv_word_is_about(&word, PV_HELLO, ssl)) {
+  pv_connection_unprove(ssl);
+  if (facts.guarded && found != NULL) {
+    const struct pv_word word = *found;  // the program's callback may push it out
+    pv_word_forget(ssl);
     const void *names = pv_openssl.SSL_get_client_CA_list(ssl);
     if (word.guard->server_name != NULL) answer = word.guard->server_name(ssl, alert, arg);
     if (answer == SERVER_NAME_FATAL) return answer;
@@ -171,28 +176,41 @@ static int on_server_name(SSL *ssl, int *alert, void *arg) {
 // has asked for its certificate. |arg| is the guard of the context that the connection has now.
 static int on_own_certificate(SSL *ssl, void *arg) {
   struct pv_guard *guard = arg;
+  const struct pv_word *word = pv_word_about(PV_HELLO, ssl);
   long marks = pv_connection_marks(ssl);
   struct pv_facts facts = {.is_server = guard->is_server,
                            .guarded = (marks & PV_GUARDED) != 0,
                            .proven = (marks & PV_PROVEN) != 0,
-                           .announced = pv_word_is_about(&pv_word, PV_HELLO, ssl),
-                           .moved = pv_word.guard != guard};
-  pv_word.heard = PV_NOTHING;
+                           .announced = word != NULL,
+                           .moved = word != NULL && word->guard != guard};
+  pv_word_forget(ssl);
   struct pv_ruling ruling = pv_rule_own_certificate(facts);
   return ruling.action == PV_PASS ? 1 : pv_connection_refuse(guard, ssl, ruling.reason);
 }
 
-// on_info can return no error. What is shut down both ways sends and takes no application data.
+// stop ends a connection from where no error can be returned: what is shut down both ways sends and takes no
+// application data.
+static void stop(SSL *ssl, struct pv_ruling ruling) {
+  if (ruling.action == PV_PASS) return;
+  pv_openssl.SSL_set_shutdown(ssl, SHUTDOWN_BOTH_WAYS);
+  pv_connection_spoil(ssl);
+  pv_connection_refuse(NULL, ssl, ruling.reason);
+}
+
 static void on_info(SSL *ssl, int where, int value) {
   (void)value;
   if (where != INFO_HANDSHAKE_DONE) return;
   long marks = pv_connection_marks(ssl);
   struct pv_facts facts = {.guarded = (marks & PV_GUARDED) != 0, .proven = (marks & PV_PROVEN) != 0};
-  struct pv_ruling ruling = pv_rule_done(facts);
-  if (ruling.action == PV_PASS) return;
-  pv_connection_spoil(ssl);
-  pv_openssl.SSL_set_shutdown(ssl, SHUTDOWN_BOTH_WAYS);
-  pv_connection_refuse(NULL, ssl, ruling.reason);
+  stop(ssl, pv_rule_done(facts));
+}
+
+// on_keys is called with each secret of a handshake, in hexadecimal, and looks at none. It is there because
+// OpenSSL looks it up in the context that a server has been moved to, and a connection can have no other,
+// as it can for information.
+static void on_keys(SSL *ssl, char *line) {
+  (void)line;
+  stop(ssl, pv_rule_keys((struct pv_facts){.guarded = (pv_connection_marks(ssl) & PV_GUARDED) != 0}));
 }
 
 void pv_handshake_install(struct pv_guard *guard) {
@@ -202,6 +220,7 @@ void pv_handshake_install(struct pv_guard *guard) {
   pv_openssl.SSL_CTX_set_tlsext_servername_callback(context, on_server_name);
   pv_openssl.SSL_CTX_set_cert_cb(context, on_own_certificate, guard);
   pv_openssl.SSL_CTX_set_info_callback(context, on_info);
+  if (guard->is_server) pv_openssl.SSL_CTX_set_keylog_callback(context, on_keys);
   pv_openssl.SSL_CTX_set_msg_callback(context, pv_on_message);
   pv_openssl.SSL_CTX_set_msg_callback_arg(context, guard);
 }
@@ -212,3 +231,5 @@ void pv_handshake_set_server_name(struct pv_guard *guard, void *function) {
 }
 
 void pv_handshake_inform(void *ssl, int where) { on_info(ssl, where, 0); }
+
+void pv_handshake_keys(void *ssl) { on_keys(ssl, NULL); }

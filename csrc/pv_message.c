@@ -41,14 +41,12 @@ static PV_MUST_USE int bind(const struct pv_guard *guard, SSL *ssl, struct pv_ho
 // announce leaves word for the callback that decides. The name that a client has sent is read while OpenSSL
 // still tells it: once a session is resumed, it names that one's host (SSL_get_servername(3), TLS 1.2).
 static void announce(enum pv_heard heard, struct pv_guard *guard, SSL *ssl) {
-  struct pv_word *word = &pv_word;
-  word->heard = heard;
-  word->ssl = ssl;
-  word->guard = guard;
-  word->obstacle = pv_guard_reference(guard, ssl, &word->reference);
-  if (heard == PV_CERTIFICATES && word->obstacle == PV_PINNED && !bind(guard, ssl, &word->reference)) {
-    word->obstacle = PV_INTERNAL;
+  struct pv_word word = {.heard = heard, .ssl = ssl, .guard = guard};
+  word.obstacle = pv_guard_reference(guard, ssl, &word.reference);
+  if (heard == PV_CERTIFICATES && word.obstacle == PV_PINNED && !bind(guard, ssl, &word.reference)) {
+    word.obstacle = PV_INTERNAL;
   }
+  pv_word_leave(&word);
 }
 
 static PV_MUST_USE int has_certificate(SSL *ssl) {
@@ -73,14 +71,18 @@ void pv_on_message(int is_write, int version, int content_type, void *message, s
                    void *arg) {
   struct pv_guard *guard = arg;
   (void)version;
-  pv_word.heard = PV_NOTHING;
   if (content_type != CONTENT_HANDSHAKE || len == 0) return;
-  int type = *(const uint8_t *)message, held = hold(guard, ssl, type);
+  pv_word_forget(ssl);
+  int type = *(const uint8_t *)message;
+  int held = hold(guard, ssl, type);
   if (is_write) return;
   switch (type) {
-    case MESSAGE_CLIENT_HELLO:
     case MESSAGE_SERVER_HELLO:          // has a server's extensions up to TLS 1.2
     case MESSAGE_ENCRYPTED_EXTENSIONS:  // has them in TLS 1.3
+      pv_connection_unprove(ssl);
+      if (held) announce(PV_HELLO, guard, ssl);
+      break;
+    case MESSAGE_CLIENT_HELLO:  // which OpenSSL may decline in mid-connection, and go on
       if (held) announce(PV_HELLO, guard, ssl);
       break;
     case MESSAGE_CERTIFICATE:

@@ -35,6 +35,7 @@ typedef struct stack_st_X509_NAME Cryptography_STACK_OF_X509_NAME;
   F(void, SSL_CTX_set_tlsext_servername_callback, (SSL_CTX *, int (*)(SSL *, int *, void *)))            \
   F(void, SSL_CTX_set_cert_cb, (SSL_CTX *, int (*)(SSL *, void *), void *))                              \
   F(void, SSL_CTX_set_info_callback, (SSL_CTX *, void (*)(SSL *, int, int)))                             \
+  F(void, SSL_CTX_set_keylog_callback, (SSL_CTX *, void (*)(SSL *, char *)))                             \
   F(long, SSL_CTX_set_mode, (SSL_CTX *, long))                                                           \
   F(long, SSL_set_mode, (SSL *, long))                                                                   \
   F(long, SSL_clear_mode, (SSL *, long))                                                                 \

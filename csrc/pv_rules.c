@@ -94,6 +94,10 @@ struct pv_ruling pv_rule_judged(struct pv_facts facts, struct pv_verdict verdict
   return (struct pv_ruling){PV_ACCEPT, verdict.reason};
 }
 
+struct pv_ruling pv_rule_keys(struct pv_facts facts) {
+  return facts.guarded ? go_on(PV_PASS) : refuse(PV_MOVED);
+}
+
 struct pv_ruling pv_rule_finished(struct pv_facts facts) {
   if (facts.proven) return go_on(PV_PASS);
   return refuse(facts.has_certificate ? PV_INTERNAL : PV_CHAIN_LENGTH);

@@ -60,6 +60,9 @@ PV_MUST_USE struct pv_ruling pv_rule_certificate(struct pv_facts facts);
 // pv_rule_judged: the policy has given |verdict| on the chain.
 PV_MUST_USE struct pv_ruling pv_rule_judged(struct pv_facts facts, struct pv_verdict verdict);
 
+// pv_rule_keys: OpenSSL has made keys of the handshake.
+PV_MUST_USE struct pv_ruling pv_rule_keys(struct pv_facts facts);
+
 // pv_rule_finished: the peer's Finished has come in.
 PV_MUST_USE struct pv_ruling pv_rule_finished(struct pv_facts facts);
 

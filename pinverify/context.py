@@ -58,7 +58,11 @@ _EXPIRY_NOTICE = timedelta(days=30)
 
 
 class Stats(NamedTuple):
-    """What a context has decided so far. OpenSSL may still break a handshake off whose peer was accepted."""
+    """What a context has decided so far: decisions, not handshakes.
+
+    OpenSSL may still break a handshake off whose peer was accepted, or find fault with a chain after that,
+    which is a second decision; and a hello that is asked for again (RFC 8446 4.1.4) is decided about twice.
+    """
 
     accepted: int
     refused: int
@@ -213,13 +217,15 @@ class PinnedContext(pyopenssl.KeptContext):
         """As `Context.set_mode`, but for the bits that are the guard's own."""
         return super().set_mode(mode & ~_MARKS)
 
-    def clear_mode(self, mode_to_clear: int) -> int:
-        """As `Context.clear_mode`, but for the bits that are the guard's own."""
-        return super().clear_mode(mode_to_clear & ~_MARKS)
+    if hasattr(SSL.Context, "clear_mode"):  # pyOpenSSL 25.2
+
+        def clear_mode(self, mode_to_clear: int) -> int:
+            """As `Context.clear_mode`, but for the bits that are the guard's own."""
+            return super().clear_mode(mode_to_clear & ~_MARKS)
 
     def set_info_callback(self, callback: Any) -> None:
         """As `Context.set_info_callback`; the guard's own callback for information runs ahead of it."""
-        inform = type(self._guard).inform
+        inform = self._guard.inform  # which does not refer to the guard
 
         def guarded(connection: SSL.Connection, where: int, value: int) -> None:
             inform(pyopenssl.ssl_of(connection), where)
@@ -227,12 +233,22 @@ class PinnedContext(pyopenssl.KeptContext):
 
         super().set_info_callback(guarded)
 
+    def set_keylog_callback(self, callback: Any) -> None:
+        """As `Context.set_keylog_callback`; the guard's own, which logs nothing, runs ahead of it."""
+        log_keys = self._guard.log_keys
+
+        def guarded(connection: SSL.Connection, line: bytes) -> None:
+            log_keys(pyopenssl.ssl_of(connection))
+            callback(connection, line)
+
+        super().set_keylog_callback(guarded)
+
     def set_tlsext_servername_callback(self, callback: Any) -> None:
         """As `Context.set_tlsext_servername_callback`, for the connections that are made from this context.
 
         It may move them to contexts that are not pinned, which show another certificate and have other trust
         anchors; the pins of this one still decide. It is called ahead of the decision about a session that is
-        resumed.
+        resumed. A client that was served ahead of a move, and resumes its session after it, is refused once.
         """
         super().set_tlsext_servername_callback(callback)
         self._guard.set_server_name(pyopenssl.callback_of(self, "tlsext_servername"))

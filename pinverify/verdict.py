@@ -167,8 +167,8 @@ _WHY = {
     Reason.CHAIN_LENGTH: "the chain has no certificate, or more than 32",
     Reason.OPENSSL: "OpenSSL refused the certificate",
     Reason.SESSION: (
-        "the connection resumed a session, and a session does not say for which host its certificate was "
-        "checked; resume sessions in a context for one host only"
+        "the connection resumed a session that is no proof here: its leaf is not pinned, or it was made for "
+        "another host or in another context; a full handshake shows who it is"
     ),
     Reason.MOVED: (
         "the connection was made from another context and moved to this pinned one, which cannot decide "
@@ -178,7 +178,7 @@ _WHY = {
     Reason.PINNED: "pinned",
     Reason.UNLISTED_OK: "the policy has no entry for this host and leaves it to OpenSSL",
     Reason.EXPIRED_OK: "the entry's pins have expired, and it leaves the host to OpenSSL then",
-    Reason.RESUMED: "resumed a session that this policy accepted",
+    Reason.RESUMED: "resumed a session whose leaf is pinned",
 }
 
 

@@ -52,6 +52,7 @@ RULES = [
     Rule("own_certificate", ("guarded", "announced", "moved", "is_server", "proven")),
     Rule("certificate", ("announced", "obstacle", "ok", "depth", "x509_error", "pins_only")),
     Rule("judged", ("pins_only",), verdicts=1),
+    Rule("keys", ("guarded",)),
     Rule("finished", ("proven", "has_certificate")),
     Rule("done", ("guarded", "proven")),
     Rule("keeps_session", ("is_server", "sole_host"), verdicts=1),
@@ -146,7 +147,8 @@ def test_nobody_is_accepted_whom_the_policy_refuses() -> None:
 def test_no_handshake_comes_to_its_end_without_proof() -> None:
     for name in ("finished", "done"):
         assert all(facts["proven"] for _, facts, _ in lets_on(rule(name)))
-    assert all(facts["guarded"] for _, facts, _ in lets_on(rule("done")))
+    for name in ("keys", "done"):
+        assert all(facts["guarded"] for _, facts, _ in lets_on(rule(name)))
 
 
 def test_a_session_is_kept_for_its_leaf_alone() -> None:

@@ -401,6 +401,7 @@ def test_limits_are_the_same_numbers() -> None:
     from pinverify.engine.der import Cursor, NotDER
 
     assert defined("pv_decide.h", "PV_MAX_CHAIN") == python._MAX_CHAIN
+    assert enumerators("pv_connection.h", "", "PV_")["WORDS"] == python_connection._WORDS
     assert defined("pv_host.h", "PV_HOST_MAX") == hostnames._NAME_MAX
     assert defined("pv_sha256.h", "PV_SHA256_SIZE") == pins.DIGEST_SIZE
     cap = defined("pv_der.h", "PV_DER_MAX_CONTENTS")
@@ -451,7 +452,7 @@ def test_the_guards_agree_on_openssl() -> None:
     for name, constant in constants.items():
         assert numbers[name] == openssl._CONSTANTS[constant]
     messages = {
-        python_message._HELLOS: {
+        python_message._SERVER_HELLOS | {python_message._CLIENT_HELLO}: {
             "MESSAGE_CLIENT_HELLO",
             "MESSAGE_SERVER_HELLO",
             "MESSAGE_ENCRYPTED_EXTENSIONS",

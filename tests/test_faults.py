@@ -88,6 +88,7 @@ CANNOT_FAIL = {
     "SSL_CTX_set_mode": "sets a field, when the guard is installed",
     "SSL_CTX_set_cert_cb": "sets a field, when the guard is installed",
     "SSL_CTX_set_info_callback": "sets a field, when the guard is installed",
+    "SSL_CTX_set_keylog_callback": "sets a field, when the guard is installed",
     "SSL_CTX_set_tlsext_servername_callback": "sets a field, when the guard is installed",
 }
 

@@ -128,7 +128,7 @@ from itertools import count, product
 import _testcapi
 from OpenSSL import SSL
 from pinned import ABSENT, HOST, VERSIONS, pinned, raw
-from support import accepting, client_ssl, leaf, root, server_ssl, session_after, shake, use_session
+from support import accepting, client_ssl, leaf, offered, root, server_ssl, session_after, shake, use_session
 
 from pinverify import PinRefused, client_context, server_context
 
@@ -155,7 +155,8 @@ def advance(end, far):
 def as_client(version, context, host=HOST, resumes=False):
     near, far = raw(context, host=host), accepting(servers[version])
     if resumes:
-        use_session(near, session_after(raw(context), accepting(servers[version])))
+        session = session_after(raw(context), accepting(servers[version]))
+        use_session(near, offered(session, version))  # also where the guard keeps it from being
     return near, far
 
 

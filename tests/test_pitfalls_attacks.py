@@ -154,7 +154,7 @@ def test_p06_an_exception_that_the_callback_cannot_catch_refuses(
         raise Alarm
 
     # The first thing that either engine does in Python when a session is resumed.
-    place = {"native": "native._decision", "python": "python_handshake.guard_of"}[engine.NAME]
+    place = {"native": "native._decision", "python": "python_connection.Words.about"}[engine.NAME]
     monkeypatch.setattr(f"pinverify.engine.{place}", interrupted)
     client = raw(context, host="b.test")
     use_session(client, session)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
@@ -274,9 +273,8 @@ def test_p06_what_the_thread_heard_before_does_not_count(
 
     def answer(*arguments: object) -> bool:
         # What this thread has heard of last.
-        python_connection.current.word = python_connection.Word(
-            heard, client._ssl, weakref.ref(lax._guard), HOST, Reason.PINNED
-        )
+        words = python_connection.words
+        words.leave(python_connection.Word(heard, client._ssl, lax._guard.weak, HOST, Reason.PINNED))
         return True
 
     monkeypatch.setattr(python_handshake, "_accepts_hello", answer)

@@ -107,7 +107,7 @@ STEPS = (
     "pinverify.engine.python_message._check_finished",
     "pinverify.engine.python_handshake._verify",
     "pinverify.engine.python_handshake._accepts_hello",
-    "pinverify.engine.python_handshake.guard_of",
+    "pinverify.engine.python_connection.Words.about",
     "pinverify.engine.python_handshake.prove",
     "pinverify.engine.python_handshake.has_mark",
     "pinverify.engine.rules.certificate",
@@ -342,12 +342,11 @@ def test_p06_a_hello_is_good_for_one_answer(engine: ModuleType) -> None:
     """
     if engine.NAME != "python":
         return
-    stopped_at_the_hello(pinned(), SSL.TLS1_3_VERSION)
-    word = python_connection.current.word  # its extensions are to come
-    assert word is not None
-    assert word.heard is python_connection.Heard.HELLO
-    stopped_at_the_hello(pinned(), SSL.TLS1_2_VERSION)
-    assert python_connection.current.word is None
+    about, heard = python_connection.words.about, python_connection.Heard.HELLO
+    client = stopped_at_the_hello(pinned(), SSL.TLS1_3_VERSION)
+    assert about(heard, client._ssl) is not None  # its extensions are to come
+    client = stopped_at_the_hello(pinned(), SSL.TLS1_2_VERSION)
+    assert about(heard, client._ssl) is None
 
 
 def stopped_at_the_hello(context: SSL.Context, version: int) -> SSL.Connection:

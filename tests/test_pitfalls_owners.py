@@ -15,10 +15,20 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
-from pinned import ABSENT, HOST, both_versions, raw
-from support import accepting, intermediate, leaf, root, server_ssl, shake
+from pinned import ABSENT, HOST, both_versions, pinned, raw
+from support import (
+    accepting,
+    client_ssl,
+    intermediate,
+    leaf,
+    root,
+    server_ssl,
+    session_after,
+    shake,
+    use_session,
+)
 
-from pinverify import PinSet, Policy, Reason, client_context
+from pinverify import PinSet, Policy, Reason, client_context, server_context
 
 TESTS = Path(__file__).parent
 
@@ -184,4 +194,66 @@ def test_p05_a_signal_between_two_lines_makes_nobody_judge_by_another_host(
     lines = at_each_line(meet, heartbeat)
     assert lines > 50
     stats = context.stats()
-    assert (stats.accepted, stats.by_reason[Reason.NOT_PINNED] > lines / 2) == (lines, True)
+    assert (stats.accepted, stats.refused) == (lines, lines + 1)
+    assert stats.by_reason[Reason.INTERNAL] == 0
+
+
+@both_versions
+def test_p05_a_signal_between_two_lines_has_no_good_peer_refused(version: int, engine: ModuleType) -> None:
+    """The same with peers that are let in, of a client and of a server, and with a session."""
+    if engine.NAME != "python":
+        return
+    device = leaf("device.test", under="clients")
+    ours, theirs = server_context(leaf(HOST).identity, clients=[device.pin]), client_ssl(device)
+    theirs.set_max_proto_version(version)
+    context, server = pinned(), server_ssl(leaf(HOST), version=version)
+    session = session_after(raw(context), accepting(server))
+
+    def heartbeat() -> None:
+        assert shake(raw(context), accepting(server)) == (None, None)
+
+    def resume() -> None:
+        client = raw(context)
+        use_session(client, session)
+        assert shake(client, accepting(server)) == (None, None)
+
+    for meet in (
+        heartbeat,
+        resume,
+        lambda: shake(raw(theirs), accepting(ours))[1],
+    ):
+        assert at_each_line(lambda meet=meet: check_none(meet()), heartbeat) > 50  # type: ignore[misc]
+
+
+def check_none(value: object) -> None:
+    assert value is None
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt, which pytest takes for its own."""
+
+
+@both_versions
+def test_p26_an_interrupt_at_any_line_comes_out_as_itself(version: int, engine: ModuleType) -> None:
+    """Wherever it comes up in a handshake, the peer is not let in, and it is neither lost nor a refusal."""
+    if engine.NAME != "python":
+        return
+    context, server = pinned(pin=ABSENT), server_ssl(leaf(HOST), version=version)
+    came = list[object]()
+
+    def interrupt() -> None:
+        came.append(1)
+        raise Interrupt
+
+    def meet() -> None:
+        client, before = raw(context), len(came)
+        try:
+            error: object = shake(client, accepting(server))[0]
+        except Interrupt as interrupted:
+            error = interrupted
+        assert isinstance(error, Interrupt) == (len(came) > before)
+        with pytest.raises(SSL.Error):
+            client.send(b"secret")
+
+    assert at_each_line(meet, interrupt) > 50
+    assert context.stats().accepted == 0

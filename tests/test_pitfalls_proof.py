@@ -5,12 +5,14 @@ result (P19), and by connections between two contexts (P20).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 from OpenSSL import SSL
+from OpenSSL.crypto import get_elliptic_curve
 from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal
 from support import (
     Node,
@@ -428,3 +430,118 @@ def test_p20_a_connection_that_moves_in_after_its_handshake_has_no_verdict() -> 
     client.set_context(pinned())
     with pytest.raises(PinverifyError, match="was not made from a pinned context"):
         pinverify.verdict(client)
+
+
+@both_versions
+@pytest.mark.parametrize("informs", [False, True], ids=["", "with a callback of its own"])
+def test_p20_no_session_gets_by_a_move_of_another_kind(informs: bool, version: int) -> None:
+    """A server that is moved in, for whatever reason, while it resumes a plain session is refused; a callback
+    for information of the connection's own does not change that.
+    """
+    if informs and not hasattr(SSL.Connection, "set_info_callback"):
+        pytest.skip("older pyOpenSSL")
+    default, context, moves = (
+        server_ssl(leaf(HOST), version=version),
+        server_of(device()),
+        list[SSL.Context](),
+    )
+    default.set_session_id(b"default")
+    default.set_tlsext_servername_callback(lambda connection: [connection.set_context(to) for to in moves])
+    client = caller(None, version)
+    session = session_after(client, accepting(default))
+    moves.append(context)
+    server, client = accepting(default), again(client, session)
+    if informs:
+        server.set_info_callback(lambda *_: None)
+    _, error = shake(client, server)
+    assert was_resumed(server)
+    assert isinstance(error, PinRefused)
+    assert error.verdict.reason is Reason.MOVED
+    for use in (lambda: server.send(b"secret"), lambda: server.recv(1)):
+        with pytest.raises(SSL.Error):
+            use()
+
+
+def asked_again(context: SSL.Context) -> SSL.Context:
+    """A server that takes another group than clients offer, and asks for another hello (RFC 8446 4.1.4)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.set_tmp_ecdh(get_elliptic_curve("secp384r1"))
+    return context
+
+
+def test_p20_a_hello_that_is_asked_for_again_is_decided_about_again() -> None:
+    """For a good client, one of its sessions, a stranger, a move to a plain context and to a pinned one."""
+    moves, known = list[SSL.Context](), device()
+    context = asked_again(server_of(known))
+    context.set_tlsext_servername_callback(lambda connection: [connection.set_context(to) for to in moves])
+    client = caller(known, SSL.TLS1_3_VERSION)
+    session = session_after(client, accepting(context))
+    server = accepting(context)
+    assert shake(again(client, session), server) == (None, None)
+    assert was_resumed(server)
+    _, error = shake(caller(device("stranger.test"), SSL.TLS1_3_VERSION), accepting(context))
+    assert isinstance(error, PinRefused)
+    assert error.verdict.reason is Reason.NOT_PINNED
+    for to, reason in (
+        (asked_again(server_ssl(leaf(HOST))), None),
+        (asked_again(server_of(known)), Reason.MOVED),
+    ):
+        moves[:] = [to]
+        _, error = shake(again(client, None), accepting(context))
+        if reason is None:
+            assert error is None
+        else:
+            assert isinstance(error, PinRefused)
+            assert error.verdict.reason is reason
+
+
+# -- P05: handshakes within handshakes --
+
+
+def in_alpn(context: SSL.Context, nested: Callable[[], object]) -> None:
+    context.set_alpn_select_callback(lambda connection, offered: (nested(), offered[0])[1])
+
+
+def in_server_name(context: SSL.Context, nested: Callable[[], object]) -> None:
+    context.set_tlsext_servername_callback(lambda connection: nested())
+
+
+def in_info(context: SSL.Context, nested: Callable[[], object]) -> None:
+    context.set_info_callback(lambda connection, where, value: nested())
+
+
+def in_keylog(context: SSL.Context, nested: Callable[[], object]) -> None:
+    context.set_keylog_callback(lambda connection, line: nested())
+
+
+@both_versions
+@pytest.mark.parametrize(
+    "place", [in_alpn, in_server_name, in_info, in_keylog], ids=lambda place: place.__name__
+)
+def test_p05_a_handshake_within_a_handshake_disturbs_neither(place: Any, version: int) -> None:
+    """A server whose callback makes pinned connections of its own knows its clients all the same, and nobody
+    else; and so with a session.
+    """
+    context, outcomes = server_of(device()), list[object]()
+    inner = pinned(), server_ssl(leaf(HOST))
+    place(context, lambda: outcomes.append(shake(raw(inner[0]), accepting(inner[1]))))
+    plain = client_ssl(device())
+    plain.set_max_proto_version(version)
+    plain.set_alpn_protos([b"h2"])
+    client = raw(plain)
+    session = session_after(client, accepting(context))
+    server = accepting(context)
+    assert shake(again(client, session), server) == (None, None)
+    assert pinverify.verdict(server).reason is Reason.RESUMED
+    stranger = client_ssl(device("stranger.test"))
+    stranger.set_max_proto_version(version)
+    _, error = shake(raw(stranger), accepting(context))
+    assert isinstance(error, SSL.Error)
+    if (
+        place is not in_info
+    ):  # OpenSSL calls that one behind the failure, and the inner handshake clears its error
+        assert isinstance(error, PinRefused)
+    assert context.stats().by_reason[Reason.NOT_PINNED] == 1
+    assert outcomes
+    assert set(outcomes) == {(None, None)}

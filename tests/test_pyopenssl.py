@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
+from OpenSSL._util import ffi
 from pinned import pinned
 from support import leaf
 
@@ -101,17 +102,29 @@ def test_a_pyopenssl_that_works_otherwise_makes_no_context(
     assert pinned()
 
 
+def test_a_pyopenssl_with_callbacks_of_another_kind_makes_no_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of a callback has to be what the guard calls, or hands to OpenSSL."""
+    real, kept = SSL.Context.set_info_callback, list[object]()
+
+    def keep(self: SSL.Context, callback: Any) -> None:
+        real(self, callback)
+        kept.append(self._info_callback)
+        self._info_callback = ffi.cast("void *", self._info_callback)
+
+    monkeypatch.setattr(SSL.Context, "set_info_callback", keep)
+    with pytest.raises(PinverifyError, match="works in another way than pinverify relies on"):
+        pinned()
+
+
 def test_private_names_stand_in_one_module() -> None:
-    """No other module of the package takes an attribute of pyOpenSSL's that begins with an underscore."""
+    """No other module of the package takes a private attribute of anything but its own objects."""
     private = {name for kind in (SSL.Context, SSL.Connection) for name in _set_by(kind)}
-    assert {"_ssl", "_context", "_verify_helper", "_cookie_generate_helper", "_used"} <= private | {"_used"}
+    assert {"_ssl", "_context", "_verify_helper", "_cookie_generate_helper", "_info_callback"} <= private
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name == "pyopenssl.py":
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        own = {node.attr for node in ast.walk(tree) if _is_of_self(node)}
-        taken = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & private
-        assert taken <= own, path
+        if path.name != "pyopenssl.py":
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            taken = [node.attr for node in nodes if isinstance(node, ast.Attribute) and not _is_of_self(node)]
+            assert not private & {*taken}, path
 
 
 def _is_of_self(node: ast.AST) -> bool:
@@ -120,10 +133,6 @@ def _is_of_self(node: ast.AST) -> bool:
 
 def _set_by(kind: type) -> set[str]:
     """The private attributes that pyOpenSSL's class sets on itself."""
-    source = Path(SSL.__file__).read_text(encoding="utf-8")
-    [found] = [
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
-    ]
+    module = ast.parse(Path(SSL.__file__).read_text(encoding="utf-8"))
+    [found] = [node for node in module.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
     return {node.attr for node in ast.walk(found) if _is_of_self(node) and node.attr.startswith("_")}  # type: ignore[attr-defined]

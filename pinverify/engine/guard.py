@@ -47,21 +47,27 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
+def _put_down(problem: BaseException) -> None:
+    """Keeps a problem until it is raised. One that is no Exception is not to be lost to a later one."""
+    if _thread.problem is None or isinstance(_thread.problem, Exception):
+        _thread.problem = problem
+
+
 def fail(error: BaseException, host: str = "") -> None:
     """Puts down, as the reason to refuse, an exception that came up inside the handshake; none gets lost
     there. What is no Exception, such as KeyboardInterrupt, stays what it is.
     """
-    if not isinstance(error, Exception):
-        _thread.problem = error
-        return
-    detail = f"{type(error).__name__}: {error}"
-    _thread.problem = PinRefused(Verdict(Reason.INTERNAL, False, host=host or None, detail=detail))
-    _thread.problem.__cause__ = error
+    if isinstance(error, Exception):
+        detail = f"{type(error).__name__}: {error}"
+        refused = PinRefused(Verdict(Reason.INTERNAL, False, host=host or None, detail=detail))
+        refused.__cause__ = error
+        error = refused
+    _put_down(error)
 
 
 def tell_of_unguarded(reason: Reason) -> None:
     """Hears of the refusal of a connection that has no guard, or none that could be found."""
-    _thread.problem = PinRefused(Verdict(reason, False))
+    _put_down(PinRefused(Verdict(reason, False)))
 
 
 class Guard(ABC):
@@ -100,6 +106,11 @@ class Guard(ABC):
     @abstractmethod
     def inform(ssl: Any, where: int) -> None:
         """What the guard's callback for information does, for a context where a program has its own."""
+
+    @staticmethod
+    @abstractmethod
+    def log_keys(ssl: Any) -> None:
+        """What the guard's callback for key logs does, for such a context."""
 
     def judge_session(self, leaf: Sequence[bytes]) -> Decision:
         """The decision on a session that is resumed, by the leaf that it keeps: as if its entry never
@@ -148,7 +159,7 @@ class Guard(ABC):
             if decision.reason.is_violation:
                 self._report(verdict)  # first: it may make connections of its own in this thread
             if not decision.accepted:
-                _thread.problem = PinRefused(verdict)
+                _put_down(PinRefused(verdict))
         except BaseException as error:
             fail(error, host)
             return False

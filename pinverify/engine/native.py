@@ -232,6 +232,10 @@ class NativeGuard(Guard):
     def inform(ssl: Any, where: int) -> None:
         lib.pv_handshake_inform(_foreign(ssl), where)
 
+    @staticmethod
+    def log_keys(ssl: Any) -> None:
+        lib.pv_handshake_keys(_foreign(ssl))
+
     def _decide_anew(self, ssl: Any) -> tuple[str, tuple[bytes, ...], Decision]:
         # One call in place of many, since each lets the GIL go, and may have to wait to get it back.
         found = ffi.new("struct pv_judgement *")

@@ -171,13 +171,14 @@ def chain_of(store_ctx: Any) -> Iterator[bytes]:
     """The chain that OpenSSL has built, leaf first, as DER; the verified chain once it calls back for the
     leaf with ok=1. A certificate is exported when it is asked for, since most decisions need the leaf alone.
     """
+    yield leaf_of(store_ctx)
     chain = _get_chain(store_ctx)
     if chain == ffi.NULL:
         raise MemoryError("X509_STORE_CTX_get1_chain")
     certificates: list[Any] = []
     try:
         certificates = _certificates(chain)
-        yield from map(der_of, certificates)
+        yield from map(der_of, certificates[1:])
     finally:
         for certificate in certificates:
             _x509_free(certificate)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import OpenSSL
 from OpenSSL import SSL
@@ -41,32 +41,27 @@ class KeptContext(SSL.Context):
     """A Context that each of its connections keeps alive, whatever context they are moved to: C may call what
     it was told for as long as there are connections.
 
-    A connection copies this attribute from the context of its making, for cookies of DTLS, and nothing
-    overwrites it.
+    A connection copies one attribute from the context of its making, the helper for cookies of DTLS, that
+    nothing overwrites. Here it is the context itself.
     """
 
     @property  # type: ignore[override]
-    def _cookie_generate_helper(self) -> _Keeper:
-        return _Keeper(self, self._generates_cookies)
+    def _cookie_generate_helper(self) -> KeptContext:
+        return self
 
     @_cookie_generate_helper.setter
     def _cookie_generate_helper(self, helper: Any) -> None:
         self._generates_cookies = helper
 
-
-class _Keeper(NamedTuple):
-    """The context that a connection was made from, and what pyOpenSSL would have in its place."""
-
-    context: KeptContext
-    helper: Any
-
     @property
     def callback(self) -> Any:
-        return self.helper.callback
+        """What pyOpenSSL asks the helper for: its function pointer."""
+        return self._generates_cookies.callback
 
     def raise_if_problem(self) -> None:
-        if self.helper is not None:
-            self.helper.raise_if_problem()
+        """What pyOpenSSL has the helper do: raise what came up in a callback of the program's."""
+        if self._generates_cookies is not None:
+            self._generates_cookies.raise_if_problem()
 
 
 def attach(context: KeptContext, guard: Any) -> None:
@@ -76,8 +71,8 @@ def attach(context: KeptContext, guard: Any) -> None:
 
 def maker_of(connection: SSL.Connection) -> KeptContext | None:
     """The KeptContext that a connection was made from, whichever it has now; None if it was no such one."""
-    keeper: Any = connection._cookie_generate_helper
-    return keeper.context if isinstance(keeper, _Keeper) else None
+    helper: Any = connection._cookie_generate_helper
+    return helper if isinstance(helper, KeptContext) else None
 
 
 def callback_of(context: SSL.Context, name: str) -> Any:

@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Heard",
     "Word",
-    "current",
-    "guard_of",
+    "Words",
     "leave_error",
     "prove",
-    "reference_of",
     "refuse",
     "spoil",
     "unprove",
+    "words",
 ]
 
 _SSL3_VERSION = 0x300
@@ -45,7 +44,7 @@ class Heard(Enum):
 
 class Word(NamedTuple):
     """What the message callback leaves to the callback that decides about a message, which OpenSSL calls next
-    in the same thread. It is read once: whatever runs in between may leave another.
+    in the same thread.
     """
 
     heard: Heard
@@ -55,23 +54,40 @@ class Word(NamedTuple):
     obstacle: Reason  # why there is no reference; PINNED if there is, or none is needed
 
 
-class _Current(threading.local):
-    word: Word | None = None
+class Words(threading.local):
+    """The words of a thread, by connection. Each is read once: whatever runs in between may leave others.
+
+    It keeps a few, since a program's callback in between may make handshakes of its own, and so may a
+    signal's handler, and one in those. Whose word has been pushed out is refused.
+    """
+
+    def __init__(self) -> None:
+        self._words: dict[Any, Word] = {}
+
+    def about(self, heard: Heard, ssl: Any) -> tuple[PythonGuard, Word] | None:
+        """The word of such a message of a connection, and its guard; None if there is none."""
+        word = self._words.get(ssl) if ssl != openssl.ffi.NULL else None
+        guard = word.guard() if word is not None and word.heard is heard else None
+        return None if word is None or guard is None else (guard, word)
+
+    def host(self, ssl: Any) -> str:
+        """The host that the word of a connection is about, for a message; "" if there is none."""
+        word = self._words.get(ssl)
+        return word.reference if word is not None else ""
+
+    def leave(self, word: Word) -> None:
+        """Leaves a word in place of that connection's last one."""
+        self._words[word.ssl] = word
+        if len(self._words) > _WORDS:
+            self._words.pop(next(iter(self._words)), None)
+
+    def forget(self, ssl: Any) -> None:
+        """Takes a connection's word away."""
+        self._words.pop(ssl, None)
 
 
-current = _Current()
-
-
-def guard_of(word: Word | None, heard: Heard, ssl: Any) -> PythonGuard | None:
-    """The guard of a connection, if the word is of such a message of its, and None else."""
-    if word is None or word.heard is not heard or ssl == openssl.ffi.NULL or ssl != word.ssl:
-        return None
-    return word.guard()
-
-
-def reference_of(word: Word | None) -> str:
-    """The host that a word is about, for a message; "" if there is none."""
-    return word.reference if word is not None else ""
+_WORDS = 4  # PV_WORDS
+words = Words()
 
 
 def prove(ssl: Any) -> None:

@@ -40,6 +40,7 @@ _set_certificate_callback = openssl.borrow(
     "SSL_CTX_set_cert_cb", "void(*)(SSL_CTX *, int(*)(SSL *, void *), void *)"
 )
 _set_info = openssl.borrow("SSL_CTX_set_info_callback", "void(*)(SSL_CTX *, void(*)(SSL *, int, int))")
+_set_keys = openssl.borrow("SSL_CTX_set_keylog_callback", "void(*)(SSL_CTX *, void(*)(SSL *, char *))")
 _get_server_name = openssl.borrow("SSL_get_servername", "char *(*)(SSL *, int)")
 
 # Held for one addition to the counters of a guard, or one look at them. Reentrant: a signal's handler, or
@@ -77,6 +78,8 @@ class PythonGuard(Guard):
         _set_server_name(self.context, python_handshake.on_server_name)
         _set_certificate_callback(self.context, python_handshake.on_own_certificate, self._handle)
         _set_info(self.context, python_handshake.on_info)
+        if self.is_server:
+            _set_keys(self.context, python_handshake.on_keys)
         _set_message_callback(self.context, on_message)
         _set_message_arg(self.context, self._handle)
 
@@ -99,6 +102,10 @@ class PythonGuard(Guard):
     @staticmethod
     def inform(ssl: Any, where: int) -> None:
         python_handshake.inform(ssl, where)
+
+    @staticmethod
+    def log_keys(ssl: Any) -> None:
+        python_handshake.log_keys(ssl)
 
     def find_reference(self, ssl: Any) -> tuple[str, Reason]:
         """The host that a connection wants, and PINNED; or "" and why there is none. Servers want none."""

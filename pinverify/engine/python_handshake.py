@@ -11,26 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 from pinverify.decision import Reason
 from pinverify.engine import openssl, rules
-from pinverify.engine.guard import fail, refusal
+from pinverify.engine.guard import fail, refusal, tell_of_unguarded
 from pinverify.engine.openssl import GUARDED, PROVEN, has_mark
 from pinverify.engine.python_connection import (
     Heard,
     Word,
-    current,
-    guard_of,
     leave_error,
     prove,
-    reference_of,
     refuse,
     spoil,
     unprove,
+    words,
 )
 from pinverify.engine.rules import Action
 
 if TYPE_CHECKING:
     from pinverify.engine.python_guard import PythonGuard
 
-__all__ = ["hold_verify", "inform", "on_info", "on_own_certificate", "on_server_name", "on_verify"]
+__all__ = [
+    "hold_verify",
+    "inform",
+    "log_keys",
+    "on_info",
+    "on_keys",
+    "on_own_certificate",
+    "on_server_name",
+    "on_verify",
+]
 
 _SHUTDOWN_BOTH_WAYS, _HANDSHAKE_DONE = 3, 0x20
 _SERVER_NAME_FATAL, _SERVER_NAME_UNUSED, _ALERT_HANDSHAKE_FAILURE = 2, 3, 40
@@ -66,14 +73,13 @@ def _verify(guard: PythonGuard, word: Word, ok: int, store_ctx: Any) -> bool:
             _set_error(store_ctx, _X509_OK)
             return True  # the same leaf comes by once more, when OpenSSL is done with the chain
         decision = decision if judged.reason is decision.reason else refusal(judged.reason)
-    current.word = None  # telling lets the program run, which may make a handshake of its own
     if guard.conclude(decision, word.reference, word.ssl, store_ctx, error, depth):
         sole_host = guard.is_sole_host(word.reference)
         if not rules.keeps_session(decision, is_server=is_server, sole_host=sole_host):
             spoil(word.ssl)
         prove(word.ssl)
-        current.word = word  # OpenSSL looks at name constraints and policies after this
-        return True
+        return True  # OpenSSL looks at name constraints and policies after this, and may call once more
+    words.forget(word.ssl)
     unprove(word.ssl)
     hold_verify(guard, word.ssl)  # OpenSSL looks at the mode next, and the program has run
     if decision.reason is not Reason.OPENSSL:
@@ -90,7 +96,7 @@ def _refuse_certificate(store_ctx: Any, ssl: Any) -> int:
 
 def _on_verify_failed(kind: Any, error: BaseException, traceback: Any) -> int:
     """Refuses for an exception that `on_verify` could not catch: a signal's, on its first or last line."""
-    fail(error, reference_of(current.word))
+    fail(error)
     if traceback is None:  # no memory to call it
         return 0
     store_ctx = traceback.tb_frame.f_locals["store_ctx"]
@@ -99,14 +105,15 @@ def _on_verify_failed(kind: Any, error: BaseException, traceback: Any) -> int:
 
 @_ffi.callback("int(int, X509_STORE_CTX *)", error=0, onerror=_on_verify_failed)  # type: ignore[untyped-decorator]
 def on_verify(ok: int, store_ctx: Any) -> int:
-    word, ssl = current.word, openssl.connection_of(store_ctx)
-    guard = guard_of(word, Heard.CERTIFICATES, ssl)
-    if guard is None or word is None:
+    ssl = openssl.connection_of(store_ctx)
+    found = words.about(Heard.CERTIFICATES, ssl)
+    if found is None:  # no certificates of this connection have come in: there is no policy to ask
+        tell_of_unguarded(Reason.INTERNAL)
         return _refuse_certificate(store_ctx, ssl)
     try:
-        return _verify(guard, word, ok, store_ctx)
+        return _verify(*found, ok, store_ctx)
     except BaseException as error:
-        fail(error, word.reference)
+        fail(error, words.host(ssl))
         return _refuse_certificate(store_ctx, ssl)
 
 
@@ -130,7 +137,7 @@ def _accepts_hello(guard: PythonGuard, word: Word, names: Any) -> bool:
         if moved:
             spoil(ssl)  # the session is one of the context that it was moved from
         if guard.is_server:
-            current.word = word  # on_own_certificate is next
+            words.leave(word)  # on_own_certificate is next
         return True
     decision = refusal(ruling.reason)
     if ruling.action is Action.JUDGE:
@@ -150,53 +157,53 @@ def _refuse_hello(alert: Any) -> int:
 def _on_server_name_failed(kind: Any, error: BaseException, traceback: Any) -> int:
     """Refuses for an exception that `on_server_name` could not catch, as `_on_verify_failed` does."""
     leave_error()
-    fail(error, reference_of(current.word))
+    fail(error)
     return _SERVER_NAME_FATAL
 
 
 @_ffi.callback("int(SSL *, int *, void *)", error=_SERVER_NAME_FATAL, onerror=_on_server_name_failed)  # type: ignore[untyped-decorator]
 def on_server_name(ssl: Any, alert: Any, argument: Any) -> int:
-    word, guarded = current.word, has_mark(ssl, GUARDED)
-    current.word = None  # the program's callback may make handshakes of its own
-    guard = guard_of(word, Heard.HELLO, ssl)
+    host = words.host(ssl)
     try:
-        unprove(ssl)  # and not when the hello came in: OpenSSL declines one in mid-connection
-        if not guarded or guard is None or word is None:
+        guarded, found = has_mark(ssl, GUARDED), words.about(Heard.HELLO, ssl)
+        words.forget(ssl)
+        unprove(ssl)
+        if not guarded or found is None:
             ruling = rules.hello(
                 guarded=guarded, announced=False, resumed=False, moved=False, is_server=False, sole_host=False
             )
             refuse(None, ssl, ruling.reason)
             return _refuse_hello(alert)
+        guard, word = found
         names, answer = _get_ca_names(ssl), _SERVER_NAME_UNUSED
         if guard.server_name is not None:
             answer = guard.server_name(ssl, alert, argument)
-        if answer == _SERVER_NAME_FATAL:
+        if answer == _SERVER_NAME_FATAL or _accepts_hello(guard, word, names):
             return answer
-        if not _accepts_hello(guard, word, names):
-            return _refuse_hello(alert)
+        return _refuse_hello(alert)
     except BaseException as error:
         leave_error()
-        fail(error, reference_of(word))
+        fail(error, host)
         return _refuse_hello(alert)
-    return answer
 
 
 def _on_own_certificate_failed(kind: Any, error: BaseException, traceback: Any) -> int:
+    """Refuses for an exception in `on_own_certificate`."""
     leave_error()
-    fail(error, reference_of(current.word))
+    fail(error)
     return 0
 
 
 @_ffi.callback("int(SSL *, void *)", error=0, onerror=_on_own_certificate_failed)  # type: ignore[untyped-decorator]
 def on_own_certificate(ssl: Any, handle: Any) -> int:
-    word, current.word = current.word, None
     guard: PythonGuard | None = _ffi.from_handle(handle)()
     assert guard is not None, "a connection has outlived the guard of its context"
-    announced = guard_of(word, Heard.HELLO, ssl)
+    found = words.about(Heard.HELLO, ssl)
+    words.forget(ssl)
     ruling = rules.own_certificate(
         guarded=has_mark(ssl, GUARDED),
-        announced=announced is not None,
-        moved=announced is not guard,
+        announced=found is not None,
+        moved=found is not None and found[0] is not guard,
         is_server=guard.is_server,
         proven=has_mark(ssl, PROVEN),
     )
@@ -206,21 +213,31 @@ def on_own_certificate(ssl: Any, handle: Any) -> int:
     return 0
 
 
-def inform(ssl: Any, where: int) -> None:
-    """What the callback for information does. It can return no error: what is shut down both ways sends and
-    takes no application data.
+def _stop(ssl: Any, ruling: rules.Ruling) -> None:
+    """Ends a connection from where no error can be returned: what is shut down both ways sends and takes no
+    application data.
     """
-    if where != _HANDSHAKE_DONE:
-        return
-    ruling = rules.done(guarded=has_mark(ssl, GUARDED), proven=has_mark(ssl, PROVEN))
-    if ruling.action is Action.PASS:
-        return
-    _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
-    spoil(ssl)
-    refuse(None, ssl, ruling.reason)
+    if ruling.action is not Action.PASS:
+        _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
+        spoil(ssl)
+        refuse(None, ssl, ruling.reason)
+
+
+def inform(ssl: Any, where: int) -> None:
+    """What the callback for information does."""
+    if where == _HANDSHAKE_DONE:
+        _stop(ssl, rules.done(guarded=has_mark(ssl, GUARDED), proven=has_mark(ssl, PROVEN)))
+
+
+def log_keys(ssl: Any) -> None:
+    """What the callback for key logs does: no logging. It is there because OpenSSL looks it up in the context
+    that a server has been moved to, and a connection can have no other, as it can for information.
+    """
+    _stop(ssl, rules.keys(guarded=has_mark(ssl, GUARDED)))
 
 
 def _on_info_failed(kind: Any, error: BaseException, traceback: Any) -> None:
+    """Ends the connection for an exception in the callbacks for information and for key logs."""
     if traceback is not None:
         _set_shutdown(traceback.tb_frame.f_locals["ssl"], _SHUTDOWN_BOTH_WAYS)
     leave_error()
@@ -230,3 +247,8 @@ def _on_info_failed(kind: Any, error: BaseException, traceback: Any) -> None:
 @_ffi.callback("void(SSL *, int, int)", onerror=_on_info_failed)  # type: ignore[untyped-decorator]
 def on_info(ssl: Any, where: int, value: int) -> None:
     inform(ssl, where)
+
+
+@_ffi.callback("void(SSL *, char *)", onerror=_on_info_failed)  # type: ignore[untyped-decorator]
+def on_keys(ssl: Any, line: Any) -> None:
+    log_keys(ssl)

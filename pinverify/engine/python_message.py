@@ -2,7 +2,7 @@
 """The message callback of csrc/pv_message.c, in Python.
 
 An exception in it leaves no word for the callbacks that decide, and so refuses. Where there is no memory to
-call it at all, there is no word either.
+call it at all, there is no word of that message either.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pinverify.decision import Reason
 from pinverify.engine import openssl, rules
 from pinverify.engine.guard import fail
 from pinverify.engine.openssl import PROVEN, has_mark
-from pinverify.engine.python_connection import Heard, Word, current, leave_error, refuse, unprove
+from pinverify.engine.python_connection import Heard, Word, leave_error, refuse, unprove, words
 from pinverify.engine.python_handshake import hold_verify
 from pinverify.engine.rules import Action
 from pinverify.hostnames import host_ip
@@ -26,7 +26,7 @@ __all__ = ["on_message"]
 _CHECK_FLAGS = 0x20 | 0x04  # NEVER_CHECK_SUBJECT, NO_PARTIAL_WILDCARDS
 _HANDSHAKE = 22
 _CLIENT_HELLO, _FINISHED = 1, 20
-_HELLOS = frozenset({_CLIENT_HELLO, 2, 8})  # and ServerHello, EncryptedExtensions
+_SERVER_HELLOS = frozenset({2, 8})  # ServerHello, EncryptedExtensions
 _CERTIFICATES = frozenset({11, 25})  # Certificate, CompressedCertificate
 
 _ffi = openssl.ffi
@@ -72,7 +72,7 @@ def _announce(heard: Heard, guard: PythonGuard, ssl: Any) -> None:
     host, obstacle = guard.find_reference(ssl)
     if heard is Heard.CERTIFICATES and obstacle is Reason.PINNED and not _bind(guard, ssl, host):
         obstacle = Reason.INTERNAL
-    current.word = Word(heard, ssl, guard.weak, host, obstacle)
+    words.leave(Word(heard, ssl, guard.weak, host, obstacle))
 
 
 def _check_finished(guard: PythonGuard, ssl: Any, octets: Any, length: int) -> None:
@@ -89,11 +89,11 @@ def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
 
     The bit that is changed in a Finished is not the one that `_check_finished` may have changed already.
     """
-    current.word = None
-    if traceback is None:  # no memory to call it: there is no word, and PROVEN is there only for cause
+    if traceback is None:  # no memory to call it: PROVEN is there only for cause
         return
     arguments = traceback.tb_frame.f_locals
     ssl, length = arguments["ssl"], arguments["length"]
+    words.forget(ssl)
     unprove(ssl)
     if not arguments["is_write"] and arguments["content_type"] == _HANDSHAKE and length:
         octets = _ffi.cast("unsigned char *", arguments["message"])
@@ -107,9 +107,9 @@ def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
 def on_message(
     is_write: int, version: int, content_type: int, message: Any, length: int, ssl: Any, handle: Any
 ) -> None:
-    current.word = None  # what fails from here on leaves nothing to accept by
     if content_type != _HANDSHAKE or length == 0:
         return
+    words.forget(ssl)  # what fails from here on leaves nothing to accept by
     guard: PythonGuard | None = _ffi.from_handle(handle)()
     assert guard is not None, "a connection has outlived its guard"
     octets = _ffi.cast("unsigned char *", message)
@@ -117,7 +117,9 @@ def on_message(
     held = _hold(guard, ssl, kind)
     if is_write:
         return
-    if kind in _HELLOS:
+    if kind == _CLIENT_HELLO or kind in _SERVER_HELLOS:
+        if kind != _CLIENT_HELLO:  # which OpenSSL may decline in mid-connection, and go on
+            unprove(ssl)
         if held:
             _announce(Heard.HELLO, guard, ssl)
     elif kind in _CERTIFICATES:

@@ -20,6 +20,7 @@ __all__ = [
     "hello",
     "judged",
     "keeps_session",
+    "keys",
     "own_certificate",
     "resumed",
 ]
@@ -116,6 +117,11 @@ def judged(verdict: Decision, *, pins_only: bool) -> Ruling:
     if pins_only and verdict.reason is not Reason.PINNED:
         return _refuse(Reason.OPENSSL)
     return Ruling(Action.ACCEPT, verdict.reason)
+
+
+def keys(*, guarded: bool) -> Ruling:
+    """OpenSSL has made keys of the handshake."""
+    return _PASS if guarded else _refuse(Reason.MOVED)
 
 
 def finished(*, proven: bool, has_certificate: bool) -> Ruling:

@@ -76,6 +76,7 @@ static void ctx_set_own_certificate(SSL_CTX *ctx, int (*function)(SSL *, void *)
   ctx->own_certificate_arg = arg;
 }
 static void ctx_set_info(SSL_CTX *ctx, void (*on_info)(SSL *, int, int)) { ctx->on_info = on_info; }
+static void ctx_set_keys(SSL_CTX *ctx, void (*on_keys)(SSL *, char *)) { (void)ctx, (void)on_keys; }
 static Cryptography_STACK_OF_X509_NAME *get_ca_names(SSL *ssl) { return (void *)ssl; }
 static SSL_SESSION *get_session(SSL *ssl) { return ssl->session; }
 static int set_session_version(SSL_SESSION *session, int version) { return session != NULL && version != 0; }
@@ -137,6 +138,7 @@ static const struct pv_openssl stand_in = {
     .SSL_CTX_set_mode = ctx_set_mode,
     .SSL_CTX_set_cert_cb = ctx_set_own_certificate,
     .SSL_CTX_set_info_callback = ctx_set_info,
+    .SSL_CTX_set_keylog_callback = ctx_set_keys,
     .SSL_set_mode = set_mode,
     .SSL_clear_mode = clear_mode,
     .SSL_get_client_CA_list = get_ca_names,
