@@ -13,16 +13,7 @@ from pinverify.decision import Reason
 from pinverify.engine import openssl, rules
 from pinverify.engine.guard import fail, refusal, tell_of_unguarded
 from pinverify.engine.openssl import GUARDED, PROVEN, has_mark
-from pinverify.engine.python_connection import (
-    Heard,
-    Word,
-    leave_error,
-    prove,
-    refuse,
-    spoil,
-    unprove,
-    words,
-)
+from pinverify.engine.python_connection import Heard, Word, leave_error, prove, refuse, spoil, unprove, words
 from pinverify.engine.rules import Action
 
 if TYPE_CHECKING:
