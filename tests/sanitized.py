@@ -67,8 +67,8 @@ MISTAKES = {
     ),
     "a BIO of OpenSSL's is not freed": Mistake(
         "pv_chain.c",
-        "                      : feed_chain(decision, bio, store_ctx);\n  (void)pv_openssl.BIO_free(bio);",
-        "                      : feed_chain(decision, bio, store_ctx);",
+        "feed_rest(decision, bio, store_ctx, used);\n  (void)pv_openssl.BIO_free(bio);",
+        "feed_rest(decision, bio, store_ctx, used);",
         "LeakSanitizer: detected memory leaks",
     ),
     "a shift is wider than its operand": Mistake(
