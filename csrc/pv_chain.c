@@ -32,7 +32,8 @@ static PV_MUST_USE int feed_rest(struct pv_decision *decision, BIO *bio, X509_ST
                                  size_t used) {
   Cryptography_STACK_OF_X509 *chain = pv_openssl.X509_STORE_CTX_get1_chain(store_ctx);
   if (chain == NULL) return 0;
-  int count = pv_openssl.sk_X509_num(chain), more = 1, fed = 1;
+  int count = pv_openssl.sk_X509_num(chain), more = 1;
+  int fed = count > 0;  // the leaf is in it
   for (int i = 1; fed && more && i < count; i++) {
     fed = feed(decision, bio, pv_openssl.sk_X509_value(chain, i), &used, &more);
   }

@@ -178,6 +178,8 @@ def chain_of(store_ctx: Any) -> Iterator[bytes]:
     certificates: list[Any] = []
     try:
         certificates = _certificates(chain)
+        if not certificates:  # the leaf is in it
+            raise MemoryError("sk_X509_num")
         yield from map(der_of, certificates[1:])
     finally:
         for certificate in certificates:
