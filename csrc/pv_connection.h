@@ -16,8 +16,8 @@
 enum pv_mark { PV_GUARDED = 0x40000000, PV_PROVEN = 0x20000000 };
 
 // pv_word is what the message callback leaves to the callback that decides about a message, which OpenSSL
-// calls next in the same thread. Those have no user pointer that could be had, and neither SSL_get_SSL_CTX
-// nor the ex_data setters are among the functions that are bound.
+// calls next in the same thread. Those are given no user pointer, and neither SSL_get_SSL_CTX nor the
+// ex_data setters are among the functions that are bound.
 enum pv_heard { PV_NOTHING, PV_HELLO, PV_CERTIFICATES };
 struct pv_word {
   enum pv_heard heard;

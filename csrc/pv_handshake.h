@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The callbacks of OpenSSL's in which the guard decides. They run in the thread of the handshake, without the
+// The OpenSSL callbacks in which the guard decides. They run in the thread of the handshake, without the
 // GIL, and each has a result but for the last two.
 //
 // - The one for server names decides about a session that is resumed, the verify callback about certificates.

@@ -29,10 +29,10 @@ struct pv_ruling pv_rule_own_certificate(struct pv_facts facts) {
   return facts.moved ? refuse(PV_MOVED) : go_on(PV_PASS);
 }
 
-// is_waivable lists the errors of OpenSSL's that a pinned leaf makes good in pins-only mode, where the key is
+// is_waivable lists the OpenSSL errors that a pinned leaf makes up for in pins-only mode, where the key is
 // the identity (RFC 7671 5.1): all that OpenSSL finds of its own accord in issuers, signatures, names, dates,
 // purposes and extensions, as its own DANE-EE passes over. What is not listed refuses: a leaf's key that
-// cannot be read or is too weak (66), a failure of OpenSSL's own, what a program has asked for besides, such
+// cannot be read or is too weak (66), a failure of OpenSSL itself, what a program has asked for besides, such
 // as revocation lists, and whatever a later OpenSSL may add.
 static PV_MUST_USE int is_waivable(int x509_error) {
   switch (x509_error) {

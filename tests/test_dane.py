@@ -159,7 +159,7 @@ class Peer(NamedTuple):
         return sending(certificate(owner=self.key), version, self.ders)
 
     def context(self, version: int, is_server: bool) -> SSL.Context:
-        """A context of OpenSSL's that sends the certificates. Its own security level lets it do that."""
+        """An OpenSSL context that sends the certificates. Its own security level lets it do that."""
         context = SSL.Context(SSL.TLS_SERVER_METHOD if is_server else SSL.TLS_CLIENT_METHOD)
         context.set_cipher_list(b"DEFAULT:@SECLEVEL=0")
         leaf, *above = map(x509.load_der_x509_certificate, self.ders)

@@ -201,7 +201,7 @@ def heard_from(context: SSL.Context, peer: Hostile, is_server: bool) -> str:
 
 
 def plain(is_server: bool) -> SSL.Context:
-    """A context of pyOpenSSL's alone that asks for a certificate and takes any."""
+    """A plain pyOpenSSL context that asks for a certificate and takes any."""
     context = server_ssl(leaf(HOST)) if is_server else client_ssl(device())
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
     return context

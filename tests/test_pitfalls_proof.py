@@ -243,7 +243,7 @@ def test_p18_no_session_goes_from_one_virtual_host_to_another(first: str, then: 
 
 
 def displacing(connection: list[SSL.Connection], mode: int) -> Callable[..., Any]:
-    """A function of OpenSSL's that has, when it returns, another verify callback in the guard's place, as a
+    """An OpenSSL function that has, when it returns, another verify callback in the guard's place, as a
     second thread might put it there.
     """
     kept = list[object]()  # pyOpenSSL frees a callback that may be running

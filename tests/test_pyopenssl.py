@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is relied on of pyOpenSSL's private parts: a context is made only if it is there."""
+"""The private parts of pyOpenSSL that are relied on: a context is made only if they are there."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """The Python side of a guarded context, shared by both engines: it hears of refusals and raises them where
 they belong.
 
-A refusal happens inside one of OpenSSL's callbacks, which no exception can leave. It is put down for the
+A refusal happens inside one of OpenSSL's callbacks, which no exception can leave. It is kept for the
 thread and raised from the pyOpenSSL call that the handshake ran in, which asks the context's guard first.
 """
 
@@ -54,8 +54,8 @@ def _put_down(problem: BaseException) -> None:
 
 
 def fail(error: BaseException, host: str = "") -> None:
-    """Puts down, as the reason to refuse, an exception that came up inside the handshake; none gets lost
-    there. What is no Exception, such as KeyboardInterrupt, stays what it is.
+    """Keeps, as the reason to refuse, an exception that was raised inside the handshake; none is lost there.
+    What is no Exception, such as KeyboardInterrupt, stays what it is.
     """
     if isinstance(error, Exception):
         detail = f"{type(error).__name__}: {error}"

@@ -41,7 +41,7 @@ __all__ = [
 ffi: Any = _openssl.ffi
 _lib: Any = _openssl.lib
 
-# Constants of OpenSSL's that stand as numbers in csrc/ and in the engine in Python.
+# OpenSSL constants that stand as numbers in csrc/ and in the engine in Python.
 _CONSTANTS = {
     "SSL_VERIFY_PEER": 1,
     "SSL_VERIFY_FAIL_IF_NO_PEER_CERT": 2,

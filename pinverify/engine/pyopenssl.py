@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that is relied on of pyOpenSSL without its promising it. Its private names stand here and nowhere else.
+"""The private parts of pyOpenSSL that are relied on. Their names stand here and nowhere else.
 
 `check` finds out whether they still mean what they are taken to mean.
 """
@@ -59,7 +59,7 @@ class KeptContext(SSL.Context):
         return self._generates_cookies.callback
 
     def raise_if_problem(self) -> None:
-        """What pyOpenSSL has the helper do: raise what came up in a callback of the program's."""
+        """What pyOpenSSL has the helper do: raise what a callback of the program raised."""
         if self._generates_cookies is not None:
             self._generates_cookies.raise_if_problem()
 

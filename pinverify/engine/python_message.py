@@ -85,7 +85,7 @@ def _check_finished(guard: PythonGuard, ssl: Any, octets: Any, length: int) -> N
 
 
 def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
-    """Refuses for an exception in `on_message`, wherever it came up.
+    """Refuses for an exception in `on_message`, wherever it was raised.
 
     The bit that is changed in a Finished is not the one that `_check_finished` may have changed already.
     """

@@ -44,7 +44,7 @@ class Ruling(NamedTuple):
 
 
 _PASS, _JUDGE, _WAIVE = Ruling(Action.PASS), Ruling(Action.JUDGE), Ruling(Action.WAIVE)
-# The errors of OpenSSL's that a pinned leaf makes good in pins-only mode; pv_rules.c has their names.
+# The OpenSSL errors that a pinned leaf makes up for in pins-only mode; pv_rules.c has their names.
 _WAIVABLE = frozenset(
     {2, 7, 9, 10, 13, 14, 18, 19, 20, 21, 22, 25, 26, 27, 32, 34, 37, 38, 39,
      40, 41, 46, 47, 48, 49, 51, 52, 53, 62, 64, 67, 68, 72, 79, 94}
