@@ -11,34 +11,33 @@ enum { SSL3_VERSION = 0x0300, ERROR_LIBRARY_SSL = 20, ERROR_CERTIFICATE_VERIFY_F
 #endif
 
 static PV_THREAD_LOCAL struct {
-  struct pv_word words[PV_WORDS];
-  size_t oldest;
+  struct pv_word words[PV_WORDS];  // the latest first
+  size_t count;
 } thread;
 
-static struct pv_word *find(const SSL *ssl) {
-  for (size_t i = 0; i < PV_WORDS; i++) {
-    if (thread.words[i].ssl == ssl) return &thread.words[i];
+const struct pv_word *pv_word_about(enum pv_heard heard, const SSL *ssl) {
+  for (size_t i = 0; ssl != NULL && i < thread.count; i++) {
+    if (thread.words[i].ssl == ssl) return thread.words[i].heard == heard ? &thread.words[i] : NULL;
   }
   return NULL;
 }
 
-const struct pv_word *pv_word_about(enum pv_heard heard, const SSL *ssl) {
-  const struct pv_word *word = ssl == NULL ? NULL : find(ssl);
-  return word != NULL && word->heard == heard ? word : NULL;
-}
-
 void pv_word_leave(const struct pv_word *word) {
-  struct pv_word *place = find(word->ssl);
-  if (place == NULL) {
-    place = &thread.words[thread.oldest];
-    thread.oldest = (thread.oldest + 1) % PV_WORDS;
-  }
-  *place = *word;
+  const struct pv_word left = *word;  // it may be one of those that move
+  pv_word_forget(left.ssl);
+  if (thread.count < PV_WORDS) thread.count++;
+  for (size_t i = thread.count - 1; i > 0; i--) thread.words[i] = thread.words[i - 1];
+  thread.words[0] = left;
 }
 
 void pv_word_forget(const SSL *ssl) {
-  struct pv_word *word = find(ssl);
-  if (word != NULL) word->heard = PV_NOTHING;
+  size_t kept = 0;
+  for (size_t i = 0; i < thread.count; i++) {
+    if (thread.words[i].ssl == ssl) continue;
+    if (kept != i) thread.words[kept] = thread.words[i];
+    kept++;
+  }
+  thread.count = kept;
 }
 
 long pv_connection_marks(SSL *ssl) { return pv_openssl.SSL_set_mode(ssl, 0); }

@@ -27,8 +27,8 @@ struct pv_word {
   enum pv_reason obstacle;  // why there is no reference; PV_PINNED if there is, or none is needed
 };
 
-// A thread keeps so many words: a program's callback in between may make handshakes of its own, and so may
-// one in those. Whose word has been pushed out is refused.
+// A thread keeps so many words, the latest: a program's callback in between may make handshakes of its own,
+// and so may one in those. Whose word has been pushed out is refused.
 enum { PV_WORDS = 4 };
 
 // pv_word_about gives this thread's word of such a message of |ssl|'s, or NULL. It is good until the next

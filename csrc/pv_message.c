@@ -71,8 +71,8 @@ void pv_on_message(int is_write, int version, int content_type, void *message, s
                    void *arg) {
   struct pv_guard *guard = arg;
   (void)version;
+  pv_word_forget(ssl);  // ahead of all else: a ClientHello in SSL 2's format has another content type
   if (content_type != CONTENT_HANDSHAKE || len == 0) return;
-  pv_word_forget(ssl);
   int type = *(const uint8_t *)message;
   int held = hold(guard, ssl, type);
   if (is_write) return;

@@ -293,6 +293,9 @@ def serving(context: SSL.Context | Callable[[], SSL.Context], *, host: str = "12
         thread.join(5)
 
 
+# Under AddressSanitizer memory that was freed is not used again for a while.
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
+
 PATIENCE = 30  # seconds until something that says nothing is given up
 
 

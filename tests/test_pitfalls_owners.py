@@ -6,6 +6,8 @@ ran between two lines of ours (P05).
 from __future__ import annotations
 
 import itertools
+import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ import pytest
 from OpenSSL import SSL
 from pinned import ABSENT, HOST, both_versions, pinned, raw
 from support import (
+    SANITIZED,
     accepting,
     client_ssl,
     intermediate,
@@ -27,8 +30,10 @@ from support import (
     shake,
     use_session,
 )
+from test_pitfalls_sessions import next_at
 
 from pinverify import PinSet, Policy, Reason, client_context, server_context
+from pinverify.engine import openssl
 
 TESTS = Path(__file__).parent
 
@@ -123,6 +128,88 @@ def test_p20_what_c_may_call_lives_as_long_as_the_connection(name: str, engine: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "calls True" in done.stdout or name == "ocsp_server", done.stdout
+
+
+# -- P05: what is left of one connection when there is another --
+
+
+def hello_without_a_share() -> bytes:
+    """A ClientHello that a server of TLS 1.3 fails for, behind its answer to the server name: of no group
+    that it knows (RFC 8446 4.2.7, 4.2.8).
+    """
+    client = raw(client_ssl())
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    hello = bytearray(client.bio_read(1 << 16))
+    at = 5 + 4 + 2 + 32  # behind the headers of record and message, the version and the random
+    for size in (1, 2, 1):  # session, ciphers and compressions
+        at += size + int.from_bytes(hello[at : at + size], "big")
+    at += 2
+    while at < len(hello):
+        kind, size = (int.from_bytes(hello[at + i : at + i + 2], "big") for i in (0, 2))
+        if kind == 10:  # supported_groups
+            hello[at + 6 : at + 4 + size] = b"\x7f" * (size - 2)
+        elif kind == 51:  # key_share
+            hello[at + 6 : at + 8] = b"\x7f\x7f"
+        at += 4 + size
+    return bytes(hello)
+
+
+def hello_of_ssl_2() -> bytes:
+    """A ClientHello in the format of SSL 2 (RFC 5246 E.2), which OpenSSL before 4 takes."""
+    body = b"\x01\x03\x03" + bytes((0, 6, 0, 0, 0, 32)) + b"\x00\xc0\x2b\x00\xc0\x2c" + os.urandom(32)
+    return (0x8000 | len(body)).to_bytes(2, "big") + body
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["alive", "gone"])
+def test_p05_a_hello_of_ssl_2_does_not_find_what_was_heard_of_another(is_gone: bool) -> None:
+    """A hello that the guard does not hear as one is refused, though at the same address there was a
+    connection whose hello it has heard, of a guard that is there still or is not.
+    """
+    known, seen, hits = [leaf("device.test", under="clients").pin], list[object](), 0
+    for _ in range(20):
+        context = server_context(leaf(HOST).identity, clients=known)
+        context.set_tlsext_servername_callback(seen.append)
+        other = server_context(leaf(HOST).identity, clients=known)
+        broken = accepting(context)
+        broken.bio_write(hello_without_a_share())
+        with pytest.raises(SSL.Error):
+            broken.do_handshake()
+        heard, address = len(seen), openssl.ffi.cast("uintptr_t", broken._ssl)
+        del broken
+        near = next_at(address, other)
+        hits += near._ssl == openssl.ffi.cast("SSL *", address)
+        if is_gone:
+            del context
+        near.bio_write(hello_of_ssl_2())
+        with pytest.raises(SSL.Error):
+            near.do_handshake()
+        assert len(seen) == heard
+        assert other.stats().accepted == 0
+    assert hits > 0 or SANITIZED, "no address came again"
+
+
+def test_p05_the_connections_of_a_callback_push_out_no_word() -> None:
+    """A server whose ALPN callback makes connections, and keeps some, knows each of its clients."""
+    device = leaf("device.test", under="clients")
+    context, caller = server_context(leaf(HOST).identity, clients=[device.pin]), client_ssl(device)
+    upstream, there = (pinned(), server_ssl(leaf(HOST))), list[SSL.Connection]()
+    choices, live = random.Random(1), list[SSL.Connection]()
+
+    def choose(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        there.append(raw(upstream[0]))
+        assert shake(there[-1], accepting(upstream[1])) == (None, None)
+        if len(there) > 3:
+            there.pop(choices.randrange(3))
+        return offered[0]
+
+    context.set_alpn_select_callback(choose)
+    caller.set_alpn_protos([b"h2"])
+    for _ in range(60):
+        live.append(accepting(context))
+        assert shake(raw(caller), live[-1]) == (None, None)
+        if len(live) > 2:
+            live.pop(choices.randrange(2))
 
 
 # -- P05: what runs between two lines --

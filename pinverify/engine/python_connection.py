@@ -77,7 +77,8 @@ class Words(threading.local):
 
     def leave(self, word: Word) -> None:
         """Leaves a word in place of that connection's last one."""
-        self._words[word.ssl] = word
+        self.forget(word.ssl)
+        self._words[word.ssl] = word  # as the latest
         if len(self._words) > _WORDS:
             self._words.pop(next(iter(self._words)), None)
 

@@ -107,9 +107,9 @@ def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
 def on_message(
     is_write: int, version: int, content_type: int, message: Any, length: int, ssl: Any, handle: Any
 ) -> None:
+    words.forget(ssl)  # ahead of all else: a ClientHello in SSL 2's format has another content type
     if content_type != _HANDSHAKE or length == 0:
         return
-    words.forget(ssl)  # what fails from here on leaves nothing to accept by
     guard: PythonGuard | None = _ffi.from_handle(handle)()
     assert guard is not None, "a connection has outlived its guard"
     octets = _ffi.cast("unsigned char *", message)
