@@ -18,7 +18,7 @@ from OpenSSL.crypto import X509Store
 from pinverify import engine as engines
 from pinverify.decision import Reason
 from pinverify.engine import openssl, pyopenssl
-from pinverify.engine.guard import OnViolation
+from pinverify.engine.guard import OnViolation, in_turn
 from pinverify.errors import InvalidPolicy, PinExpiryWarning, PinverifyError, shown
 from pinverify.hostnames import canonical_host, host_ip
 from pinverify.identity import Identity, IdentitySource
@@ -53,6 +53,8 @@ _METHODS = {  # by (is_server, dtls)
     (False, True): SSL.DTLS_CLIENT_METHOD,
     (True, True): SSL.DTLS_SERVER_METHOD,
 }
+_set_info = openssl.borrow("SSL_CTX_set_info_callback", "void(*)(SSL_CTX *, void(*)(SSL *, int, int))")
+_set_keylog = openssl.borrow("SSL_CTX_set_keylog_callback", "void(*)(SSL_CTX *, void(*)(SSL *, char *))")
 _MARKS = openssl.GUARDED | openssl.PROVEN
 _EXPIRY_NOTICE = timedelta(days=30)
 
@@ -225,23 +227,17 @@ class PinnedContext(pyopenssl.KeptContext):
 
     def set_info_callback(self, callback: Any) -> None:
         """As `Context.set_info_callback`; the guard's own callback for information runs ahead of it."""
-        inform = self._guard.inform  # which does not refer to the guard
-
-        def guarded(connection: SSL.Connection, where: int, value: int) -> None:
-            inform(pyopenssl.ssl_of(connection), where)
-            callback(connection, where, value)
-
-        super().set_info_callback(guarded)
+        super().set_info_callback(callback)
+        program = pyopenssl.callback_of(self, "info")
+        self._info = in_turn("void(SSL *, int, int)", self._guard.inform, program)
+        _set_info(pyopenssl.context_of(self), self._info)
 
     def set_keylog_callback(self, callback: Any) -> None:
         """As `Context.set_keylog_callback`; the guard's own, which logs nothing, runs ahead of it."""
-        log_keys = self._guard.log_keys
-
-        def guarded(connection: SSL.Connection, line: bytes) -> None:
-            log_keys(pyopenssl.ssl_of(connection))
-            callback(connection, line)
-
-        super().set_keylog_callback(guarded)
+        super().set_keylog_callback(callback)
+        program = pyopenssl.callback_of(self, "keylog")
+        self._keylog = in_turn("void(SSL *, char *)", self._guard.log_keys, program)
+        _set_keylog(pyopenssl.context_of(self), self._keylog)
 
     def set_tlsext_servername_callback(self, callback: Any) -> None:
         """As `Context.set_tlsext_servername_callback`, for the connections that are made from this context.

@@ -423,7 +423,7 @@ def test_the_guards_agree_on_openssl() -> None:
         "VERIFY_PEER": python_guard._VERIFY_PEER,
         "VERIFY_FAIL_IF_NO_PEER_CERT": python_guard._VERIFY_FAIL_IF_NO_PEER_CERT,
         "SSL3_VERSION": python_connection._SSL3_VERSION,
-        "SHUTDOWN_BOTH_WAYS": python_handshake._SHUTDOWN_BOTH_WAYS,
+        "SHUTDOWN_BOTH_WAYS": openssl._SHUTDOWN_BOTH_WAYS,
         "INFO_HANDSHAKE_DONE": python_handshake._HANDSHAKE_DONE,
         "SERVER_NAME_FATAL": python_handshake._SERVER_NAME_FATAL,
         "SERVER_NAME_UNUSED": python_handshake._SERVER_NAME_UNUSED,

@@ -462,6 +462,42 @@ def test_p20_no_session_gets_by_a_move_of_another_kind(informs: bool, version: i
             use()
 
 
+@both_versions
+def test_p20_an_interrupt_in_the_last_barrier_ends_the_connection(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a program has callbacks of its own for information and key logs, and the guard's, which runs
+    ahead of them, is interrupted, a connection that was moved in is shut all the same.
+    """
+    if not hasattr(SSL.Connection, "set_info_callback"):
+        pytest.skip("older pyOpenSSL")
+    default, context, moves = (
+        server_ssl(leaf(HOST), version=version),
+        server_of(device()),
+        list[SSL.Context](),
+    )
+    interrupts = list[object]()
+
+    def interrupted(*arguments: object) -> None:
+        interrupts.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(context._guard), "log_keys", staticmethod(interrupted))
+    context.set_keylog_callback(lambda *_: None)
+    default.set_session_id(b"default")
+    default.set_tlsext_servername_callback(lambda connection: [connection.set_context(to) for to in moves])
+    client = caller(None, version)
+    session = session_after(client, accepting(default))
+    moves.append(context)
+    server = accepting(default)
+    server.set_info_callback(lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        shake(again(client, session), server)
+    assert interrupts
+    with pytest.raises(SSL.Error):
+        server.send(b"secret")
+
+
 def asked_again(context: SSL.Context) -> SSL.Context:
     """A server that takes another group than clients offer, and asks for another hello (RFC 8446 4.1.4)."""
     with warnings.catch_warnings():

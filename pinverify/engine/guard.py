@@ -24,7 +24,7 @@ from pinverify.errors import PinRefused
 from pinverify.policy import Policy
 from pinverify.verdict import Verdict
 
-__all__ = ["Guard", "OnViolation", "fail", "refusal", "tell_of_unguarded"]
+__all__ = ["Guard", "OnViolation", "cut_off_for", "fail", "in_turn", "refusal", "tell_of_unguarded"]
 
 OnViolation = Callable[[Verdict], object]
 
@@ -70,6 +70,25 @@ def tell_of_unguarded(reason: Reason) -> None:
     _put_down(PinRefused(Verdict(reason, False)))
 
 
+def cut_off_for(kind: Any, error: BaseException, traceback: Any) -> None:
+    """Ends a connection, the first argument of a callback without a result, for an exception in that."""
+    if traceback is not None:  # else there was no memory to call it
+        openssl.cut_off(traceback.tb_frame.f_locals["ssl"])
+    fail(error)
+
+
+def in_turn(prototype: str, own: Callable[..., None], program: Any) -> Any:
+    """A function pointer that calls the guard's own callback, and then `program`, a program's. What comes up
+    in the first ends the connection.
+    """
+
+    def both(ssl: Any, *arguments: Any) -> None:
+        own(ssl, *arguments)
+        program(ssl, *arguments)
+
+    return openssl.ffi.callback(prototype, both, onerror=cut_off_for)
+
+
 class Guard(ABC):
     """One guarded context, which holds it, and which each of its connections holds: it outlives them all."""
 
@@ -104,12 +123,12 @@ class Guard(ABC):
 
     @staticmethod
     @abstractmethod
-    def inform(ssl: Any, where: int) -> None:
+    def inform(ssl: Any, where: int, value: int) -> None:
         """What the guard's callback for information does, for a context where a program has its own."""
 
     @staticmethod
     @abstractmethod
-    def log_keys(ssl: Any) -> None:
+    def log_keys(ssl: Any, line: Any) -> None:
         """What the guard's callback for key logs does, for such a context."""
 
     def judge_session(self, leaf: Sequence[bytes]) -> Decision:

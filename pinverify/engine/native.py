@@ -229,11 +229,11 @@ class NativeGuard(Guard):
         lib.pv_handshake_set_server_name(self._guard, _foreign(callback))
 
     @staticmethod
-    def inform(ssl: Any, where: int) -> None:
+    def inform(ssl: Any, where: int, value: int) -> None:
         lib.pv_handshake_inform(_foreign(ssl), where)
 
     @staticmethod
-    def log_keys(ssl: Any) -> None:
+    def log_keys(ssl: Any, line: Any) -> None:
         lib.pv_handshake_keys(_foreign(ssl))
 
     def _decide_anew(self, ssl: Any) -> tuple[str, tuple[bytes, ...], Decision]:

@@ -23,6 +23,7 @@ __all__ = [
     "borrow",
     "chain_of",
     "connection_of",
+    "cut_off",
     "drain_errors",
     "error_text",
     "ffi",
@@ -31,6 +32,7 @@ __all__ = [
     "has_mark",
     "is_verification_failure",
     "leaf_of",
+    "leave_error",
     "peer_certificate",
     "sent_chain",
     "session_reused",
@@ -57,6 +59,8 @@ _CONSTANTS = {
 }
 ERROR_LIBRARY_SSL = 20
 ERROR_CERTIFICATE_VERIFY_FAILED = 134
+
+_SHUTDOWN_BOTH_WAYS = 3
 
 # The marks of csrc/pv_connection.h: bits of a connection's mode that OpenSSL does not use.
 GUARDED, PROVEN = 0x40000000, 0x20000000
@@ -111,6 +115,8 @@ _get_verified_chain = borrow("SSL_get0_verified_chain", "Cryptography_STACK_OF_X
 _get_shutdown = borrow("SSL_get_shutdown", "int(*)(SSL *)")
 _get_state = borrow("SSL_state_string_long", "char *(*)(SSL *)")
 _get_peer_finished = borrow("SSL_get_peer_finished", "size_t(*)(SSL *, void *, size_t)")
+_set_shutdown = borrow("SSL_set_shutdown", "void(*)(SSL *, int)")
+_put_error = borrow("ERR_put_error", "void(*)(int, int, int, char *, int)")
 _set_mode = borrow("SSL_set_mode", "long(*)(SSL *, long)")
 _get_peer_certificate = borrow("SSL_get_peer_certificate", "X509 *(*)(SSL *)")
 _session_reused = borrow("SSL_session_reused", "int(*)(SSL *)")
@@ -225,6 +231,19 @@ def verified_chain(ssl: Any) -> tuple[bytes, ...]:
 def has_mark(ssl: Any, mark: int) -> bool:
     """Whether a connection carries GUARDED or PROVEN."""
     return bool(_set_mode(ssl, 0) & mark)
+
+
+def cut_off(ssl: Any) -> None:
+    """Ends a connection from where no error can be returned: what is shut down both ways sends and takes no
+    application data. Leaves the error that a refused certificate leaves.
+    """
+    _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
+    leave_error()
+
+
+def leave_error() -> None:
+    """Leaves the error that a refused certificate leaves."""
+    _put_error(ERROR_LIBRARY_SSL, 0, ERROR_CERTIFICATE_VERIFY_FAILED, ffi.NULL, 0)
 
 
 def handshake_succeeded(ssl: Any) -> bool:

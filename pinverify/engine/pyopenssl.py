@@ -76,7 +76,9 @@ def maker_of(connection: SSL.Connection) -> KeptContext | None:
 
 
 def callback_of(context: SSL.Context, name: str) -> Any:
-    """The function pointer that a program's callback has become: `name` is "info" or "tlsext_servername"."""
+    """The function pointer that a program's callback has become: `name` is "info", "keylog" or
+    "tlsext_servername".
+    """
     return getattr(context, f"_{name}_callback")
 
 
@@ -104,6 +106,7 @@ def check() -> None:
         attach(context, probe)
         context.set_tlsext_servername_callback(lambda connection: None)
         context.set_info_callback(lambda connection, where, value: None)
+        context.set_keylog_callback(lambda connection, line: None)
         connection = SSL.Connection(context, None)
         connection.set_verify(SSL.VERIFY_NONE)
         _try_handshake(connection)
@@ -112,6 +115,7 @@ def check() -> None:
             "SSL *": ssl_of(connection),
             "int(*)(SSL *, int *, void *)": callback_of(context, "tlsext_servername"),
             "void(*)(SSL *, int, int)": callback_of(context, "info"),
+            "void(*)(SSL *, char *)": callback_of(context, "keylog"),
         }
         kinds = [openssl.ffi.typeof(pointer).cname for pointer in pointers.values()]
         keeps = maker_of(connection) is context

@@ -19,7 +19,6 @@ __all__ = [
     "Heard",
     "Word",
     "Words",
-    "leave_error",
     "prove",
     "refuse",
     "spoil",
@@ -33,7 +32,6 @@ _set_mode = openssl.borrow("SSL_set_mode", "long(*)(SSL *, long)")
 _clear_mode = openssl.borrow("SSL_clear_mode", "long(*)(SSL *, long)")
 _get_session = openssl.borrow("SSL_get_session", "SSL_SESSION *(*)(SSL *)")
 _set_session_version = openssl.borrow("SSL_SESSION_set_protocol_version", "int(*)(SSL_SESSION *, int)")
-_put_error = openssl.borrow("ERR_put_error", "void(*)(int, int, int, char *, int)")
 
 
 class Heard(Enum):
@@ -110,14 +108,9 @@ def spoil(ssl: Any) -> None:
         _set_session_version(session, _SSL3_VERSION)
 
 
-def leave_error() -> None:
-    """Leaves the error that a refused certificate leaves."""
-    _put_error(openssl.ERROR_LIBRARY_SSL, 0, openssl.ERROR_CERTIFICATE_VERIFY_FAILED, openssl.ffi.NULL, 0)
-
-
 def refuse(guard: PythonGuard | None, ssl: Any, reason: Reason) -> None:
     """Refuses outside of a verification."""
-    leave_error()  # first: whatever happens from here on, the operation has failed for this
+    openssl.leave_error()  # first: whatever happens from here on, the operation has failed for this
     if guard is None:
         tell_of_unguarded(reason)
     else:

@@ -100,12 +100,12 @@ class PythonGuard(Guard):
         _set_server_name(self.context, python_handshake.on_server_name)
 
     @staticmethod
-    def inform(ssl: Any, where: int) -> None:
-        python_handshake.inform(ssl, where)
+    def inform(ssl: Any, where: int, value: int) -> None:
+        python_handshake.inform(ssl, where, value)
 
     @staticmethod
-    def log_keys(ssl: Any) -> None:
-        python_handshake.log_keys(ssl)
+    def log_keys(ssl: Any, line: Any) -> None:
+        python_handshake.log_keys(ssl, line)
 
     def find_reference(self, ssl: Any) -> tuple[str, Reason]:
         """The host that a connection wants, and PINNED; or "" and why there is none. Servers want none."""

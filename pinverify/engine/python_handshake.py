@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pinverify.decision import Reason
 from pinverify.engine import openssl, rules
-from pinverify.engine.guard import fail, refusal, tell_of_unguarded
+from pinverify.engine.guard import cut_off_for, fail, refusal, tell_of_unguarded
 from pinverify.engine.openssl import GUARDED, PROVEN, has_mark
-from pinverify.engine.python_connection import Heard, Word, leave_error, prove, refuse, spoil, unprove, words
+from pinverify.engine.python_connection import Heard, Word, prove, refuse, spoil, unprove, words
 from pinverify.engine.rules import Action
 
 if TYPE_CHECKING:
@@ -30,14 +30,13 @@ __all__ = [
     "on_verify",
 ]
 
-_SHUTDOWN_BOTH_WAYS, _HANDSHAKE_DONE = 3, 0x20
+_HANDSHAKE_DONE = 0x20
 _SERVER_NAME_FATAL, _SERVER_NAME_UNUSED, _ALERT_HANDSHAKE_FAILURE = 2, 3, 40
 _X509_OK, _APPLICATION_VERIFICATION = 0, 50
 
 _ffi = openssl.ffi
 _set_verify = openssl.borrow("SSL_set_verify", "void(*)(SSL *, int, int(*)(int, X509_STORE_CTX *))")
 _get_ca_names = openssl.borrow("SSL_get_client_CA_list", "Cryptography_STACK_OF_X509_NAME *(*)(SSL *)")
-_set_shutdown = openssl.borrow("SSL_set_shutdown", "void(*)(SSL *, int)")
 _get_error = openssl.borrow("X509_STORE_CTX_get_error", "int(*)(X509_STORE_CTX *)")
 _get_depth = openssl.borrow("X509_STORE_CTX_get_error_depth", "int(*)(X509_STORE_CTX *)")
 _set_error = openssl.borrow("X509_STORE_CTX_set_error", "void(*)(X509_STORE_CTX *, int)")
@@ -134,7 +133,7 @@ def _accepts_hello(guard: PythonGuard, word: Word, names: Any) -> bool:
     if ruling.action is Action.JUDGE:
         decision = guard.judge_session(openssl.peer_certificate(ssl))
     if not guard.conclude(decision, word.reference, ssl):
-        leave_error()
+        openssl.leave_error()
         return False
     prove(ssl)
     return True
@@ -147,7 +146,7 @@ def _refuse_hello(alert: Any) -> int:
 
 def _on_server_name_failed(kind: Any, error: BaseException, traceback: Any) -> int:
     """Refuses for an exception that `on_server_name` could not catch, as `_on_verify_failed` does."""
-    leave_error()
+    openssl.leave_error()
     fail(error)
     return _SERVER_NAME_FATAL
 
@@ -173,14 +172,14 @@ def on_server_name(ssl: Any, alert: Any, argument: Any) -> int:
             return answer
         return _refuse_hello(alert)
     except BaseException as error:
-        leave_error()
+        openssl.leave_error()
         fail(error, host)
         return _refuse_hello(alert)
 
 
 def _on_own_certificate_failed(kind: Any, error: BaseException, traceback: Any) -> int:
     """Refuses for an exception in `on_own_certificate`."""
-    leave_error()
+    openssl.leave_error()
     fail(error)
     return 0
 
@@ -205,41 +204,25 @@ def on_own_certificate(ssl: Any, handle: Any) -> int:
 
 
 def _stop(ssl: Any, ruling: rules.Ruling) -> None:
-    """Ends a connection from where no error can be returned: what is shut down both ways sends and takes no
-    application data.
-    """
+    """Ends a connection from where no error can be returned."""
     if ruling.action is not Action.PASS:
-        _set_shutdown(ssl, _SHUTDOWN_BOTH_WAYS)
+        openssl.cut_off(ssl)
         spoil(ssl)
         refuse(None, ssl, ruling.reason)
 
 
-def inform(ssl: Any, where: int) -> None:
+def inform(ssl: Any, where: int, value: int) -> None:
     """What the callback for information does."""
     if where == _HANDSHAKE_DONE:
         _stop(ssl, rules.done(guarded=has_mark(ssl, GUARDED), proven=has_mark(ssl, PROVEN)))
 
 
-def log_keys(ssl: Any) -> None:
+def log_keys(ssl: Any, line: Any) -> None:
     """What the callback for key logs does: no logging. It is there because OpenSSL looks it up in the context
     that a server has been moved to, and a connection can have no other, as it can for information.
     """
     _stop(ssl, rules.keys(guarded=has_mark(ssl, GUARDED)))
 
 
-def _on_info_failed(kind: Any, error: BaseException, traceback: Any) -> None:
-    """Ends the connection for an exception in the callbacks for information and for key logs."""
-    if traceback is not None:
-        _set_shutdown(traceback.tb_frame.f_locals["ssl"], _SHUTDOWN_BOTH_WAYS)
-    leave_error()
-    fail(error)
-
-
-@_ffi.callback("void(SSL *, int, int)", onerror=_on_info_failed)  # type: ignore[untyped-decorator]
-def on_info(ssl: Any, where: int, value: int) -> None:
-    inform(ssl, where)
-
-
-@_ffi.callback("void(SSL *, char *)", onerror=_on_info_failed)  # type: ignore[untyped-decorator]
-def on_keys(ssl: Any, line: Any) -> None:
-    log_keys(ssl)
+on_info = _ffi.callback("void(SSL *, int, int)", inform, onerror=cut_off_for)
+on_keys = _ffi.callback("void(SSL *, char *)", log_keys, onerror=cut_off_for)

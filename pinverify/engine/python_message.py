@@ -13,7 +13,7 @@ from pinverify.decision import Reason
 from pinverify.engine import openssl, rules
 from pinverify.engine.guard import fail
 from pinverify.engine.openssl import PROVEN, has_mark
-from pinverify.engine.python_connection import Heard, Word, leave_error, refuse, unprove, words
+from pinverify.engine.python_connection import Heard, Word, refuse, unprove, words
 from pinverify.engine.python_handshake import hold_verify
 from pinverify.engine.rules import Action
 from pinverify.hostnames import host_ip
@@ -99,7 +99,7 @@ def _on_message_failed(kind: Any, error: BaseException, traceback: Any) -> None:
         octets = _ffi.cast("unsigned char *", arguments["message"])
         if octets[0] == _FINISHED:
             octets[length - 1] ^= 2
-            leave_error()
+            openssl.leave_error()
     fail(error)
 
 
