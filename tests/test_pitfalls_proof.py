@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
-from OpenSSL.crypto import get_elliptic_curve
 from pinned import ABSENT, HOST, both_versions, pinned, raw, refusal
 from support import (
     Node,
@@ -501,7 +500,9 @@ def test_p20_an_interrupt_in_the_last_barrier_ends_the_connection(
 def asked_again(context: SSL.Context) -> SSL.Context:
     """A server that takes another group than clients offer, and asks for another hello (RFC 8446 4.1.4)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # an older pyOpenSSL warns when it is imported
+        from OpenSSL.crypto import get_elliptic_curve
+
         context.set_tmp_ecdh(get_elliptic_curve("secp384r1"))
     return context
 
