@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
-from pinverify.errors import MalformedCertificate
+from pinverify.errors import InvalidPin, MalformedCertificate
 from pinverify.pins import Kind, Pin
 from pinverify.reading import attempt, public_key, read
 
@@ -111,7 +111,7 @@ def pin_of(der: bytes) -> Pin | None:
     """The pin of a certificate's key, or None if it is malformed."""
     try:
         return Pin.from_certificate(der)
-    except MalformedCertificate:
+    except (MalformedCertificate, InvalidPin):  # the latter if it looks like PEM
         return None
 
 

@@ -297,6 +297,7 @@ def test_p21_telling_never_raises_for_a_single_defect() -> None:
 
 
 @example(certificates()[0])
+@example(b"-----BEGIN")
 @given(anything)
 def test_p21_telling_never_raises_for_anything(der: bytes) -> None:
     """The same holds for certificates with several defects, and for what OpenSSL does not accept."""

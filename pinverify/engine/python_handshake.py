@@ -131,7 +131,8 @@ def _accepts_hello(guard: PythonGuard, word: Word, names: Any) -> bool:
         return True
     decision = refusal(ruling.reason)
     if ruling.action is Action.JUDGE:
-        decision = guard.judge_session(openssl.peer_certificate(ssl))
+        leaf = openssl.peer_certificate(ssl)
+        decision = guard.judge_session(leaf) if leaf else refusal(Reason.INTERNAL)
     if not guard.conclude(decision, word.reference, ssl):
         openssl.leave_error()
         return False
