@@ -27,7 +27,7 @@ static PV_MUST_USE int feed(struct pv_decision *decision, BIO *bio, X509 *cert, 
   return 1;
 }
 
-// feed_rest hands over what is behind the leaf, which takes |*used| bytes of |bio|.
+// feed_rest hands over what is behind the leaf, which takes |used| bytes of |bio|.
 static PV_MUST_USE int feed_rest(struct pv_decision *decision, BIO *bio, X509_STORE_CTX *store_ctx,
                                  size_t used) {
   Cryptography_STACK_OF_X509 *chain = pv_openssl.X509_STORE_CTX_get1_chain(store_ctx);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the guard leaves on a connection and in its thread from one of OpenSSL's callbacks to the next.
+// What the guard leaves on a connection and in its thread from one OpenSSL callback to the next.
 //
 // Two marks are bits of a connection's mode that OpenSSL does not use. GUARDED is there from its making if it
 // was made from a pinned context. PROVEN is there while its peer has been judged and accepted in this
@@ -12,7 +12,7 @@
 
 #include "pv_guard.h"
 
-// At import engine/openssl.py compares those of OpenSSL's constants that the binding has.
+// At import engine/openssl.py compares the OpenSSL constants that the binding has.
 enum pv_mark { PV_GUARDED = 0x40000000, PV_PROVEN = 0x20000000 };
 
 // pv_word is what the message callback leaves to the callback that decides about a message, which OpenSSL

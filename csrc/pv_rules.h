@@ -23,7 +23,7 @@ struct pv_ruling {
   enum pv_reason reason;  // of a refusal, or of an acceptance
 };
 
-// pv_facts are what is known of a handshake when one of OpenSSL's callbacks runs. A fact that was left out is
+// pv_facts are what is known of a handshake when an OpenSSL callback runs. A fact that was left out is
 // zero, and never makes a ruling laxer.
 struct pv_facts {
   int is_server;            // the guard is a server's

@@ -2,7 +2,7 @@
 """The Python side of a guarded context, shared by both engines: it hears of refusals and raises them where
 they belong.
 
-A refusal happens inside one of OpenSSL's callbacks, which no exception can leave. It is kept for the
+A refusal happens inside an OpenSSL callback, which no exception can leave. It is kept for the
 thread and raised from the pyOpenSSL call that the handshake ran in, which asks the context's guard first.
 """
 
@@ -78,8 +78,8 @@ def cut_off_for(kind: Any, error: BaseException, traceback: Any) -> None:
 
 
 def in_turn(prototype: str, own: Callable[..., None], program: Any) -> Any:
-    """A function pointer that calls the guard's own callback, and then `program`, a program's. What comes up
-    in the first ends the connection.
+    """A function pointer that calls the guard's own callback, and then `program`, a program's. An
+    exception in the first ends the connection.
     """
 
     def both(ssl: Any, *arguments: Any) -> None:
